@@ -1,0 +1,53 @@
+"""Do these tensors fit this model? All problems are collected and reported together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from natdeploy.errors import NatdeployError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_SHOWN = 8  # names listed per kind of problem; the rest is counted
+
+
+def tensor_problems(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """Compare names, shapes and values with what the model needs; one sentence per kind of problem."""
+    import torch
+
+    both = expected.keys() & found.keys()
+    mis_shaped = [
+        f"{name} is {list(found[name].shape)} instead of {list(expected[name].shape)}"
+        for name in sorted(both)
+        if found[name].shape != expected[name].shape
+    ]
+    not_finite = [name for name in sorted(both) if not bool(torch.isfinite(found[name]).all())]
+    kinds = {
+        "missing": sorted(expected.keys() - found.keys()),
+        "unexpected": sorted(found.keys() - expected.keys()),
+        "wrong shape": mis_shaped,
+        "NaN or infinite": not_finite,
+    }
+    return [f"{len(names)} {kind}: {_some(names)}" for kind, names in kinds.items() if names]
+
+
+def check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str = "the checkpoint") -> None:
+    """Raise one error that lists every missing, unexpected, mis-shaped or non-finite tensor.
+
+    Raises:
+        NatdeployError: If there is any.
+    """
+    if problems := tensor_problems(expected, found):
+        raise NatdeployError(
+            f"the tensors of {source} do not fit its model",
+            got="; ".join(problems),
+            next_step="Check that the configuration (or --variant) is the one that these weights were trained with",
+        )
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
