@@ -1,0 +1,142 @@
+"""The runner protocol: named arrays in, named arrays out, whatever stands behind it.
+
+Whoever adds a backend adds one file here and one line to the registry in ``__init__.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from natdeploy.errors import NatdeployError
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output: a dimension is an int where it is fixed, a name where it is free."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class SizeLimits:
+    """Image sizes that a model accepts, in pixels, the same range for height and width unless it is fixed.
+
+    Args:
+        minimum: Smallest (height, width).
+        maximum: Largest (height, width); equal to ``minimum`` where the size is fixed.
+        batch: The fixed batch, or None where it is free.
+    """
+
+    minimum: tuple[int, int]
+    maximum: tuple[int, int]
+    batch: int | None = None
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether only one size is accepted."""
+        return self.minimum == self.maximum
+
+    def __str__(self) -> str:
+        """Say it as users write sizes: ``224x224``, or ``32 to 512``."""
+        if self.is_fixed:
+            return f"{self.minimum[0]}x{self.minimum[1]}"
+        return f"{self.minimum[0]} to {self.maximum[0]} (height and width)"
+
+    def check(self, pixel_values: Array, source: str) -> None:
+        """Explain what is wrong with the shape of ``[batch, channels, height, width]``.
+
+        Raises:
+            NatdeployError: If the batch or the size is outside what the model accepts.
+        """
+        batch, _, height, width = pixel_values.shape
+        inside = all(
+            low <= size <= high for size, low, high in zip((height, width), self.minimum, self.maximum, strict=True)
+        )
+        if not inside:
+            raise NatdeployError(
+                f"{source} does not accept images of {height}x{width}",
+                needed=str(self),
+                next_step="Resize the images, or export again with --image-size or --dynamic-size",
+            )
+        if self.batch is not None and batch != self.batch:
+            raise NatdeployError(
+                f"{source} does not accept a batch of {batch}",
+                needed=f"a batch of {self.batch}",
+                next_step="Export again with --batch dynamic",
+            )
+
+
+class Runner(Protocol):
+    """Something that computes a model's outputs.
+
+    Attributes:
+        name: What it is, for reports (``torch float64``, ``onnxruntime 1.32.0 CPU``).
+        inputs: What it takes.
+        outputs: What it gives, in order.
+        probes: Names of the inner tensors that it can give as well.
+        size_limits: Image sizes that it accepts; None where it does not say.
+    """
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    probes: tuple[str, ...]
+    size_limits: SizeLimits | None
+
+    def run(self, inputs: Mapping[str, Array], probes: Sequence[str] = ()) -> dict[str, Array]:
+        """Compute all outputs, and the inner tensors asked for, by name.
+
+        Raises:
+            NatdeployError: If the inputs do not fit, or a probe is unknown.
+        """
+        ...
+
+    def environment(self) -> dict[str, str]:
+        """Versions and device, for reports."""
+        ...
+
+
+def check_inputs(runner: Runner, inputs: Mapping[str, Array]) -> None:
+    """Compare names, dtypes and fixed dimensions with what the runner takes; all problems at once.
+
+    Raises:
+        NatdeployError: If anything does not fit.
+    """
+    problems = [f"no input named '{name}'" for name in inputs.keys() - {spec.name for spec in runner.inputs}]
+    for spec in runner.inputs:
+        if spec.name not in inputs:
+            problems.append(f"input '{spec.name}' is missing")
+            continue
+        array = inputs[spec.name]
+        wrong_size = len(array.shape) != len(spec.shape) or any(
+            isinstance(wanted, int) and wanted != got for wanted, got in zip(spec.shape, array.shape, strict=False)
+        )
+        if wrong_size:
+            shape = "x".join(map(str, spec.shape))
+            problems.append(f"'{spec.name}' is {'x'.join(map(str, array.shape))}, the model takes {shape}")
+        if array.dtype != np.dtype(spec.dtype):
+            problems.append(f"'{spec.name}' is {array.dtype}, the model takes {spec.dtype}")
+    if problems:
+        raise NatdeployError(f"the inputs do not fit {runner.name}", got="; ".join(problems))
+
+
+def check_probes(runner: Runner, probes: Sequence[str]) -> None:
+    """Refuse unknown probe names, all at once.
+
+    Raises:
+        NatdeployError: If a name is not in ``runner.probes``.
+    """
+    if unknown := [name for name in probes if name not in runner.probes]:
+        raise NatdeployError(
+            f"{runner.name} has no inner tensors named {', '.join(unknown)}",
+            next_step="`natdeploy inspect FILE --probes` lists those of a file",
+        )
