@@ -36,8 +36,8 @@ class TorchRunner:
         self.name = f"PyTorch {torch.__version__.split('+')[0]} {dtype}"
         fixed = config.image_size if config.layout == "isotropic" else None
         shape = ("batch", config.num_channels, fixed or "height", fixed or "width")
-        self.inputs = (TensorSpec("pixel_values", "float32", shape),)
-        self.outputs = tuple(TensorSpec(name, dtype, ()) for name in names)
+        self.inputs: tuple[TensorSpec, ...] = (TensorSpec("pixel_values", "float32", shape),)
+        self.outputs: tuple[TensorSpec, ...] = tuple(TensorSpec(name, dtype, ()) for name in names)
         self.size_limits = SizeLimits((fixed, fixed), (fixed, fixed)) if fixed else None
         recorder, edge = Recorder(), config.image_size
         with torch.device("meta"):

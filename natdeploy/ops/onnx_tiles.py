@@ -1,0 +1,97 @@
+"""Neighborhood attention in standard ONNX: tiles of queries against the halo of keys that they see.
+
+A map is cut into tiles of queries; all queries of a tile attend to the same stretch of keys (the halo), and a bias
+of minus infinity takes out the pairs that are no neighbours. So the op becomes two batched MatMuls around a Softmax::
+
+      query [tokens] --Gather query_index--> [tiles, queries] -+
+                                                               MatMul + bias -> Softmax -> MatMul -> Gather -> tokens
+      key   [tokens] --Gather key_index----> [tiles, keys] ----+                            |
+      value [tokens] --Gather key_index----> [tiles, keys] ---------------------------------+
+
+Four index tables describe it. ``onnx_function.py`` computes them inside the graph, ``onnx_portable.py`` ahead of time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from natdeploy.ops.onnx_nodes import NodeBuilder
+
+# Queries per tile and axis, at the most. A larger tile multiplies more pairs that are no neighbours, a smaller one
+# copies more keys; see scripts/bench_cpu.py.
+TILE = 8
+
+
+@dataclass(frozen=True)
+class TileTables:
+    """Index tables as graph values; None where the table would be the identity.
+
+    Args:
+        query: ``[tiles, queries]`` token of each query (the last one of its group is repeated to fill a tile).
+        key: ``[tiles, keys]`` token of each key in the tile's halo.
+        bias: ``[tiles, queries, keys]`` index into the flattened rpb, or its length where not a neighbour.
+        where: ``[tokens]`` position of each token among ``tiles * queries``.
+    """
+
+    query: ir.Value | None
+    key: ir.Value | None
+    bias: ir.Value | None
+    where: ir.Value | None
+
+
+def attention_over_tiles(
+    op: NodeBuilder, query: ir.Value, key: ir.Value, value: ir.Value, scores_bias: ir.Value | None, tables: TileTables
+) -> ir.Value:
+    """Attend, given ``[B, heads, tokens, head_dim]`` float32 (query scaled already); gives the same shape.
+
+    Args:
+        op: Takes the nodes.
+        query: Scaled queries.
+        key: Keys.
+        value: Values.
+        scores_bias: ``[heads or 1, tiles, queries, keys]`` float32, or None.
+        tables: The index tables; ``query`` None means one tile that is the whole map.
+    """
+    tiled = tables.query is not None
+    q = op.Gather(query, tables.query, axis=2) if tiled else query
+    k = op.Gather(key, tables.key, axis=2) if tables.key is not None else key
+    v = op.Gather(value, tables.key, axis=2) if tables.key is not None else value
+    last_two_swapped = [0, 1, 2, 4, 3] if tiled else [0, 1, 3, 2]
+    scores = op.MatMul(q, op.Transpose(k, perm=last_two_swapped))
+    if scores_bias is not None:
+        scores = op.Add(scores, scores_bias)
+    output: ir.Value = op.MatMul(op.Softmax(scores, axis=-1), v)
+    if tiled:
+        shape = op.Concat(op.Shape(output, end=2), op.constant([-1]), op.Shape(output, start=4), axis=0)
+        output = op.Reshape(output, shape)
+    if tables.where is not None:
+        output = op.Gather(output, tables.where, axis=2)
+    return output
+
+
+def bias_from_rpb(op: NodeBuilder, rpb: ir.Value | None, bias_index: ir.Value, count: ir.Value) -> ir.Value:
+    """Look up the bias of every pair of a tile.
+
+    Args:
+        op: Takes the nodes.
+        rpb: ``[heads, 2*k-1 per axis]`` float32, or None.
+        bias_index: See :class:`TileTables`.
+        count: int64 scalar, ``prod(2*k-1)``: the index that means "not a neighbour".
+
+    Returns:
+        ``[heads or 1, tiles, queries, keys]`` float32.
+    """
+    minus_infinity = op.constant(-np.inf, np.float32)
+    if rpb is None:
+        outside = op.Equal(bias_index, count)
+        mask = op.Where(outside, minus_infinity, op.constant(0, np.float32))
+        unsqueezed: ir.Value = op.Unsqueeze(mask, op.constant([0]))
+        return unsqueezed
+    heads = op.Shape(rpb, start=0, end=1)
+    flat = op.Reshape(rpb, op.Concat(heads, op.constant([-1]), axis=0))
+    column = op.Expand(minus_infinity, op.Concat(heads, op.constant([1]), axis=0))
+    bias: ir.Value = op.Gather(op.Concat(flat, column, axis=1), bias_index, axis=1)
+    return bias
