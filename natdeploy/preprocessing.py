@@ -6,6 +6,7 @@ The recipe travels in the ONNX file's metadata, so ``natdeploy infer`` needs not
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,9 +25,6 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# Hugging Face stores Pillow's resampling constants.
-_PILLOW_RESAMPLING: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
-
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -34,12 +32,13 @@ class Preprocessing:
 
     Args:
         resize_edge: Pixels of the shorter edge after resizing, the aspect ratio kept; None resizes straight to the
-            crop size, or not at all when ``resize`` is False.
+            crop size, or not at all when ``resize`` is False. Before a crop that is not square, the image is resized
+            until it covers a box of the crop's aspect ratio whose shorter edge this is.
         crop_size: (height, width) of the model's input.
         interpolation: Filter of the resize; Pillow's, which is antialiased.
         resize: Whether to resize at all.
         center_crop: Whether to crop the centre (otherwise the resized image is already ``crop_size``).
-        channel_order: ``RGB``, or ``L`` for one channel.
+        channel_order: ``RGB``; ``L`` for one channel; None where images cannot give the model's channels.
         value_range: Largest pixel value after scaling (1.0: from 0..255 to 0..1).
         mean: Per channel, subtracted after scaling.
         std: Per channel, divided by after that.
@@ -50,21 +49,29 @@ class Preprocessing:
     interpolation: Interpolation = "bicubic"
     resize: bool = True
     center_crop: bool = True
-    channel_order: Literal["RGB", "L"] = "RGB"
+    channel_order: Literal["RGB", "L"] | None = "RGB"
     value_range: float = 1.0
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
 
     @classmethod
-    def of_imagenet(cls, image_size: int, crop_fraction: float = 0.875) -> Preprocessing:
-        """Give the recipe of the published checkpoints (timm's evaluation transform)."""
-        return cls((image_size, image_size), resize_edge=math.floor(image_size / crop_fraction))
+    def of_imagenet(cls, image_size: int, crop_fraction: float = 0.875, num_channels: int = 3) -> Preprocessing:
+        """Give the recipe of the published checkpoints (timm's evaluation transform).
+
+        Other than three channels have no published mean: 0.5 and 0.5 bring them to -1..1.
+        """
+        edge = math.floor(image_size / crop_fraction)
+        if num_channels == 3:
+            return cls((image_size, image_size), resize_edge=edge)
+        half = (0.5,) * num_channels
+        order: Literal["L"] | None = "L" if num_channels == 1 else None
+        return cls((image_size, image_size), resize_edge=edge, channel_order=order, mean=half, std=half)
 
     def at_size(self, height: int, width: int) -> Preprocessing:
         """Give the same recipe for another input size; the shorter edge keeps its ratio to the crop."""
         edge = None
         if self.resize_edge is not None:
-            edge = max(1, round(self.resize_edge * min(height, width) / min(self.crop_size)))
+            edge = max(1, self.resize_edge * min(height, width) // min(self.crop_size))
         return replace(self, crop_size=(height, width), resize_edge=edge)
 
     def to_json(self) -> dict[str, Any]:
@@ -80,61 +87,22 @@ class Preprocessing:
         return cls(**fields)
 
 
-def preprocessing_from_huggingface(document: Mapping[str, Any], source: str) -> Preprocessing:
-    """Translate a ``preprocessor_config.json`` (``ViTImageProcessor``, ``BitImageProcessor`` and their like).
-
-    Raises:
-        NatdeployError: If a field has a meaning that is not known here.
-    """
-    try:
-        size, crop = document.get("size", 224), document.get("crop_size", 224)
-        do_crop = bool(document.get("do_center_crop", "crop_size" in document))
-        do_resize = bool(document.get("do_resize", True))
-        edge = size.get("shortest_edge") if isinstance(size, Mapping) else size if do_crop else None
-        crop_size = _height_width(crop if do_crop else size)
-        rescale = float(document.get("rescale_factor", 1 / 255)) if document.get("do_rescale", True) else 1.0
-        normalise = bool(document.get("do_normalize", True))
-        mean = tuple(float(x) for x in document.get("image_mean", IMAGENET_MEAN)) if normalise else (0.0,) * 3
-        std = tuple(float(x) for x in document.get("image_std", IMAGENET_STD)) if normalise else (1.0,) * 3
-        return Preprocessing(
-            crop_size=crop_size,
-            resize_edge=None if edge is None else int(edge),
-            interpolation=_PILLOW_RESAMPLING[int(document.get("resample", 3))],
-            resize=do_resize,
-            center_crop=do_crop,
-            channel_order="L" if len(mean) == 1 else "RGB",
-            value_range=255 * rescale,
-            mean=mean,
-            std=std,
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise NatdeployError(f"'{source}' describes a preprocessing that is not supported", got=repr(error)) from error
-
-
-def _height_width(size: object) -> tuple[int, int]:
-    if isinstance(size, Mapping):
-        edge = size.get("shortest_edge")
-        return int(size.get("height", edge)), int(size.get("width", edge))
-    if isinstance(size, Sequence):
-        return int(size[0]), int(size[-1])
-    return int(size), int(size)  # type: ignore[call-overload]
-
-
 def open_image(path: Path) -> Image:
-    """Decode one image file completely.
+    """Decode one image file completely and turn it upright, as its EXIF data says.
 
     Raises:
         NatdeployError: If the file is missing, no image, cut off, or too large to be meant seriously.
     """
     from PIL import Image as pillow
+    from PIL import ImageOps
 
     try:
         with pillow.open(path) as image:
             image.load()
-            return image.copy()
+            return ImageOps.exif_transpose(image).copy()
     except FileNotFoundError as error:
         raise NatdeployError(f"there is no image '{path}'") from error
-    except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, pillow.DecompressionBombError) as error:
         raise NatdeployError(
             f"cannot read '{path}' as an image",
             got=str(error),
@@ -143,17 +111,21 @@ def open_image(path: Path) -> Image:
 
 
 def pixel_values_from_image(image: Image, recipe: Preprocessing) -> npt.NDArray[np.float32]:
-    """Give ``[channels, height, width]`` float32 for one decoded image."""
+    """Give ``[channels, height, width]`` float32 for one decoded image.
+
+    Raises:
+        NatdeployError: If the image's kind of pixels, or its size, is not what the recipe can use.
+    """
     from PIL import Image as pillow
     from PIL import ImageOps
 
-    image = ImageOps.exif_transpose(image).convert(recipe.channel_order)
+    image = _eight_bit_image(ImageOps.exif_transpose(image), recipe)
     height, width = recipe.crop_size
     if recipe.resize:
         target = _resized_size(image.size, recipe)
         image = image.resize(target, pillow.Resampling[recipe.interpolation.upper()])
     if recipe.center_crop:  # crop() fills with black where the image is smaller, as torchvision does
-        left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+        left, top = _crop_start(image.width, width), _crop_start(image.height, height)
         image = image.crop((left, top, left + width, top + height))
     if image.size != (width, height):
         raise NatdeployError(
@@ -166,15 +138,47 @@ def pixel_values_from_image(image: Image, recipe: Preprocessing) -> npt.NDArray[
     return np.ascontiguousarray(normalised.transpose(2, 0, 1))
 
 
+def _eight_bit_image(image: Image, recipe: Preprocessing) -> Image:
+    """Convert to the recipe's channels, 8 bits each; transparency is dropped, as timm and Transformers do."""
+    from PIL import Image as pillow
+
+    if recipe.channel_order is None:
+        raise NatdeployError(
+            f"an image cannot give the {len(recipe.mean)} channels that this model takes",
+            needed="1 or 3 channels",
+            next_step="Give the input as an array instead",
+        )
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip at 255, not scale
+        values = np.asarray(image).astype(np.int64)
+        if values.size and not 0 <= values.min() <= values.max() <= 0xFFFF:
+            raise NatdeployError("an image has more than 16 bits per pixel", needed="8 or 16 bits per channel")
+        image = pillow.fromarray((values >> 8).astype(np.uint8))  # the high byte, as Pillow does with 16-bit RGB
+    if image.mode == "F":
+        raise NatdeployError("an image has floating point pixels, whose range is unknown", needed="8 or 16 bit pixels")
+    if image.mode == "P":
+        image = image.convert("RGBA")  # by way of its palette's transparency, which Pillow would warn about
+    return image.convert(recipe.channel_order)
+
+
+def _crop_start(size: int, crop: int) -> int:
+    """First row or column of a centre crop; negative, for black before it, where the image is smaller.
+
+    torchvision rounds half an odd rest to the even number, and gives the smaller half of an odd border to the start.
+    """
+    return round((size - crop) / 2) if size >= crop else -((crop - size) // 2)
+
+
 def _resized_size(size: tuple[int, int], recipe: Preprocessing) -> tuple[int, int]:
     """(width, height) after resizing; the longer edge is truncated as torchvision's ``Resize`` does."""
+    crop_height, crop_width = recipe.crop_size
     if recipe.resize_edge is None:
-        return recipe.crop_size[1], recipe.crop_size[0]
+        return crop_width, crop_height
     width, height = size
-    edge = recipe.resize_edge
-    if width <= height:
-        return edge, max(1, int(edge * height / width))
-    return max(1, int(edge * width / height)), edge
+    box_height = recipe.resize_edge * crop_height // min(recipe.crop_size)
+    box_width = recipe.resize_edge * crop_width // min(recipe.crop_size)
+    if width * box_height <= height * box_width:
+        return box_width, max(1, int(box_width * height / width))
+    return max(1, int(box_height * width / height)), box_height
 
 
 def batch_from_images(paths: Sequence[Path], recipe: Preprocessing) -> npt.NDArray[np.float32]:

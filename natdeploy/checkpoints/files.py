@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
+import re
+import struct
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,15 @@ if TYPE_CHECKING:
 
 _SAFETENSORS_INDEX = "model.safetensors.index.json"
 _BIN_INDEX = "pytorch_model.bin.index.json"
+
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_PICKLE_BEGINS = (b"PK\x03\x04", b"\x80")  # torch.save: a zip since 1.6, a bare pickle of protocol 2 before
+
+_WRAPPERS = ("state_dict", "model", "state_dict_ema", "model_ema")  # where training scripts put the weights
+
+# What reading damaged bytes raises, in torch's reader and below it.
+_DAMAGED = (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, struct.error,
+            AssertionError, OverflowError, MemoryError)  # fmt: skip
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -67,9 +79,24 @@ def _tensors_from_shards(directory: Path, index: Path) -> dict[str, Tensor]:
             ),
             next_step="Download the whole checkpoint again",
         )
+    pairs = [pair for name in shards for pair in tensors_from_file(directory / name).items()]
+    return uniquely_named(pairs, f"'{index}'")
+
+
+def uniquely_named(pairs: Iterable[tuple[str, Tensor]], source: str) -> dict[str, Tensor]:
+    """Make a dictionary of tensors that come from several places, or whose names have just been changed.
+
+    Raises:
+        NatdeployError: If two tensors have the same name: one of them would be dropped in silence.
+    """
     tensors: dict[str, Tensor] = {}
-    for name in shards:
-        tensors |= tensors_from_file(directory / name)
+    twice = []
+    for name, tensor in pairs:
+        if name in tensors:
+            twice.append(name)
+        tensors[name] = tensor
+    if twice:
+        raise NatdeployError(f"{source} holds more than one tensor for one name", got=", ".join(sorted(twice)[:8]))
     return tensors
 
 
@@ -79,8 +106,24 @@ def tensors_from_file(path: Path) -> dict[str, Tensor]:
     Raises:
         NatdeployError: If the file is damaged, wants to run code, or holds anything but named tensors.
     """
+    try:
+        with path.open("rb") as file:
+            begin = file.read(len(_LFS_POINTER))
+    except OSError as error:
+        raise NatdeployError(f"cannot read '{path}'", got=error.strerror or str(error)) from error
+    if begin == _LFS_POINTER:
+        raise NatdeployError(
+            f"'{path}' is a Git LFS pointer, not the file it stands for",
+            next_step="Fetch the file with `git lfs pull`, or download the checkpoint again",
+        )
     if path.suffix == ".safetensors":
         return {name: _float32(tensor) for name, tensor in _read_safetensors(path).items()}
+    if not begin.startswith(_PICKLE_BEGINS):
+        raise NatdeployError(
+            f"'{path}' is no PyTorch checkpoint",
+            got=f"a file that begins with {begin[:20]!r}" if begin else "an empty file",
+            needed="a file that torch.save wrote, or one whose name ends in .safetensors",
+        )
     return tensors_from_pickle(path)
 
 
@@ -114,22 +157,25 @@ def tensors_from_pickle(path: Path) -> dict[str, Tensor]:
     import torch
 
     try:
-        with torch.serialization.safe_globals(_harmless_globals()):
+        with torch.serialization.safe_globals(_harmless_globals()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on pickle protocols mean nothing to a user
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise NatdeployError(
-            f"refused to read '{path}': it holds more than weights, and reading it could run code",
-            got=_first_line(error),
+            f"refused to read '{path}': it holds more than weights, and reading it could run code; or it is damaged",
+            got=_refusal(error),
             needed="a file of tensors, plain containers, argparse.Namespace and numpy scalars",
             next_step="If you trust it, load it yourself and save its state dict with safetensors",
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except _DAMAGED as error:
         raise NatdeployError(
             f"cannot read '{path}' as a PyTorch checkpoint",
             got=_first_line(error),
-            next_step="Download it again",
+            next_step="If it is cut off, download it again; of a TorchScript archive, save the state dict instead",
         ) from error
-    return {_bare_name(name): _float32(tensor) for name, tensor in _state_dict(loaded, path).items()}
+    return uniquely_named(
+        ((_bare_name(name), _float32(tensor)) for name, tensor in _state_dict(loaded, path).items()), f"'{path}'"
+    )
 
 
 def _harmless_globals() -> list[Any]:
@@ -143,18 +189,18 @@ def _harmless_globals() -> list[Any]:
         from numpy._core.multiarray import scalar
     except ImportError:  # numpy < 2
         from numpy.core.multiarray import scalar  # type: ignore[no-redef]
-    # numpy 1 pickled its scalars under the old module name; an allow-list goes by name.
-    return [argparse.Namespace, np.dtype, *scalar_types, scalar, (scalar, "numpy.core.multiarray.scalar")]
+    # numpy 2 renamed the module, and an allow-list goes by name: both, whichever numpy wrote and reads the file.
+    scalars = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    return [argparse.Namespace, np.dtype, *scalar_types, *scalars]
 
 
 def _state_dict(loaded: object, path: Path) -> dict[str, Tensor]:
     """Find the weights in what a pickle held."""
     import torch
 
-    for key in ("state_dict", "model", "state_dict_ema", "model_ema"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-            break
+    for _ in range(2):  # wrapped twice at most: {"model": {"state_dict": ...}}
+        inner = [loaded[key] for key in _WRAPPERS if key in loaded] if isinstance(loaded, Mapping) else []
+        loaded = next((value for value in inner if isinstance(value, Mapping)), loaded)
     tensors = (
         {str(k): v for k, v in loaded.items() if isinstance(v, torch.Tensor)} if isinstance(loaded, Mapping) else {}
     )
@@ -168,13 +214,21 @@ def _state_dict(loaded: object, path: Path) -> dict[str, Tensor]:
 
 
 def _bare_name(name: str) -> str:
-    """Take off the prefix that ``DataParallel`` leaves."""
-    return name.removeprefix("module.")
+    """Take off the prefixes that ``DataParallel`` and ``torch.compile`` leave."""
+    return re.sub(r"^(module\.|_orig_mod\.)+", "", name)
 
 
 def _float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def _first_line(error: Exception) -> str:
+def _refusal(error: pickle.UnpicklingError) -> str:
+    """What a pickle wants to call, or else torch's reason."""
+    message = str(error)
+    if wanted := re.search(r"GLOBAL (\S+)", message):
+        return f"a pickle that calls {wanted[1]}"
+    return _first_line(message.partition("WeightsUnpickler error:")[2] or message)
+
+
+def _first_line(error: Exception | str) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -10,11 +10,31 @@ from natdeploy.errors import NatdeployError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from natdeploy.models.config import ModelConfig
+
 _SHOWN = 8  # names listed per kind of problem; the rest is counted
 
 
-def tensor_problems(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    """Compare names, shapes and values with what the model needs; one sentence per kind of problem."""
+def expected_tensors(config: ModelConfig, source: str = "the checkpoint") -> dict[str, Tensor]:
+    """Give the names and shapes (on the meta device: no memory) of a model's weights.
+
+    Raises:
+        NatdeployError: With every problem of the configuration.
+    """
+    if problems := config.problems():
+        raise NatdeployError(f"the configuration of {source} describes no model", got="; ".join(problems))
+    import torch
+
+    from natdeploy.models.hierarchical import NeighborhoodAttentionTransformer
+
+    with torch.device("meta"):
+        return NeighborhoodAttentionTransformer(config).state_dict()
+
+
+def tensor_problems(
+    expected: Mapping[str, Tensor], found: Mapping[str, Tensor], check_values: bool = True
+) -> list[str]:
+    """Compare names, shapes and (``check_values``) values with what the model needs; one entry per kind of problem."""
     import torch
 
     both = expected.keys() & found.keys()
@@ -23,7 +43,7 @@ def tensor_problems(expected: Mapping[str, Tensor], found: Mapping[str, Tensor])
         for name in sorted(both)
         if found[name].shape != expected[name].shape
     ]
-    not_finite = [name for name in sorted(both) if not bool(torch.isfinite(found[name]).all())]
+    not_finite = [name for name in sorted(both) if check_values and not bool(torch.isfinite(found[name]).all())]
     kinds = {
         "missing": sorted(expected.keys() - found.keys()),
         "unexpected": sorted(found.keys() - expected.keys()),

@@ -7,9 +7,11 @@ dilations at 384 px.
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import Any
 
+from natdeploy.errors import NatdeployError
 from natdeploy.models.config import ModelConfig
 
 Dilations = tuple[tuple[int, ...], ...]
@@ -120,3 +122,19 @@ VARIANTS: dict[str, Variant] = {
     "vitrpb_small": Variant(_isotropic("vitrpb", 384, kernel_size=14), params_m=22),
     "vitrpb_base": Variant(_isotropic("vitrpb", 768, kernel_size=14), params_m=86),
 }
+
+
+def variant_named(name: str) -> Variant:
+    """Look up a published variant.
+
+    Raises:
+        NatdeployError: If there is none of that name; suggests the closest ones.
+    """
+    if name in VARIANTS:
+        return VARIANTS[name]
+    likely = difflib.get_close_matches(name.lower().replace("-", "_"), VARIANTS, n=3)
+    raise NatdeployError(
+        f"'{name}' is no published variant",
+        needed=f"one of {', '.join(VARIANTS)}",
+        next_step=f"Did you mean {' or '.join(likely)}?" if likely else None,
+    )
