@@ -28,8 +28,8 @@ class NatdeployError(Exception):
             parts.append(f"Got: {_sentence(got)}")
         if needed:
             parts.append(f"Needed: {_sentence(needed)}")
-        if next_step:
-            parts.append(_sentence(next_step))
+        if next_step:  # one that ends with a quoted command stays without a full stop: it is there to be copied
+            parts.append(next_step.strip() if next_step.rstrip().endswith(("'", "`")) else _sentence(next_step))
         super().__init__(" ".join(parts))
 
 
@@ -45,4 +45,4 @@ class MissingDependencyError(NatdeployError):
 
 def _sentence(text: str) -> str:
     text = text.strip()
-    return text if text.endswith((".", "!", "?", "'", ")", "`")) else text + "."
+    return text if text.endswith((".", "!", "?")) else text + "."
