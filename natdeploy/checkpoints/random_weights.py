@@ -7,6 +7,7 @@ would hide the whole branch).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,9 +46,14 @@ def checkpoint_from_random_weights(text: str) -> Checkpoint:
         raise NatdeployError(f"'{text}' has no valid seed", got=seed, needed=f"{PREFIX}{name}@0, or any natural number")
     number = int(seed or 0)
     config = variant.config
-    tensors = {key: _random_tensor(key, tuple(t.shape), number) for key, t in expected_tensors(config).items()}
+    tensors = random_tensors(expected_tensors(config), number)
     preprocessing = Preprocessing.of_imagenet(config.image_size, variant.crop_fraction, config.num_channels)
     return Checkpoint(config, tensors, preprocessing, variant=name, source=f"{PREFIX}{name}@{number}")
+
+
+def random_tensors(expected: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """Draw weights of the names and shapes of ``expected``, on the CPU, float32."""
+    return {name: _random_tensor(name, tuple(tensor.shape), seed) for name, tensor in expected.items()}
 
 
 def _random_tensor(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
