@@ -28,11 +28,12 @@ class NeighborhoodAttentionLayer(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.rpb = nn.Parameter(torch.zeros(num_heads, *self.neighborhood.rpb_shape)) if rel_pos_bias else None
         self.projection = nn.Linear(dim, dim)
+        self.smallest_map = (0, 0)  # of symbolic sizes; see NeighborhoodAttentionTransformer.assume_smallest_image
 
     def forward(self, x: Tensor, probe: Probe = no_probe, name: str = "") -> Tensor:
         """Attend; ``name`` is the block's, for probes."""
         neighborhood = self.neighborhood
-        padded = pad_to_extents(x, neighborhood.window_extents)
+        padded = pad_to_extents(x, neighborhood.window_extents, self.smallest_map)
         qkv = probe(f"{name}.qkv", self.qkv(padded))
         attended = torch.ops.natdeploy.packed_neighborhood_attention(
             qkv,
@@ -45,5 +46,5 @@ class NeighborhoodAttentionLayer(nn.Module):
             neighborhood.scale,
         )
         attended = probe(f"{name}.attention", attended)
-        projected: Tensor = self.projection(crop_like(attended, x))
+        projected: Tensor = self.projection(attended if padded is x else crop_like(attended, x))
         return projected

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from natdeploy.errors import NatdeployError
+from natdeploy.models.attention import NeighborhoodAttentionLayer
 from natdeploy.models.config import ModelConfig
 from natdeploy.models.layers import ConvStem, PatchStem, Stage
 from natdeploy.models.outputs import default_outputs
@@ -60,6 +62,26 @@ class NeighborhoodAttentionTransformer(nn.Module):
             if self.head is not None:
                 found["logits"] = self.head(pooled)
         return {name: found[name] for name in wanted}
+
+    def assume_smallest_image(self, height: int, width: int) -> None:
+        """Say which images can come, so that an exported graph pads only where some image needs it.
+
+        Eager runs look at the sizes themselves; only symbolic sizes make use of this.
+        """
+
+        def keep_map_size(layer: NeighborhoodAttentionLayer, arguments: tuple[Tensor, ...]) -> None:
+            sizes[layer] = (arguments[0].shape[1], arguments[0].shape[2])
+
+        sizes: dict[NeighborhoodAttentionLayer, tuple[int, int]] = {}
+        with torch.device("meta"):
+            skeleton = NeighborhoodAttentionTransformer(self.config)
+            layers = [m for m in skeleton.modules() if isinstance(m, NeighborhoodAttentionLayer)]
+            for layer in layers:
+                layer.register_forward_pre_hook(keep_map_size)
+            skeleton(torch.empty(1, self.config.num_channels, height, width))
+        own = [m for m in self.modules() if isinstance(m, NeighborhoodAttentionLayer)]
+        for layer, twin in zip(own, layers, strict=True):
+            layer.smallest_map = sizes[twin]
 
     def _keep_features(self, found: dict[str, Tensor], wanted: Sequence[str], name: str, x: Tensor) -> None:
         if (output := f"feature_maps.{name}") in wanted:

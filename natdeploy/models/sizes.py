@@ -2,46 +2,47 @@
 
 Under ``torch.export`` with symbolic sizes, ``torch.nn.functional.pad`` by a computed amount puts guards on the sizes,
 and a Python ``if`` bakes the example's branch into the graph in silence (seen with torch 2.13). So each of these is an
-op of its own whose shape rule is written here; ``onnx_files/shape_ops.py`` turns the symbolic ones into ONNX. Where
-torch can prove from the allowed range that nothing is to be done, nothing is done.
+op of its own whose shape rule is written here; ``onnx_files/shape_ops.py`` turns the symbolic ones into ONNX.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import SymInt, Tensor
-from torch.fx.experimental.symbolic_shapes import statically_known_true
+from torch import Tensor
 
 from natdeploy.ops.spec import DOMAIN
 
 if TYPE_CHECKING:
     from torch._library.custom_ops import CustomOpDef
 
-Size = int | SymInt
 
+def pad_to_extents(x: Tensor, extents: Sequence[int], smallest: Sequence[int] = (0, 0)) -> Tensor:
+    """Zero-pad ``[B, H, W, C]`` at the bottom and right to at least ``extents`` (height, width).
 
-def pad_to_extents(x: Tensor, extents: Sequence[int]) -> Tensor:
-    """Zero-pad ``[B, H, W, C]`` at the bottom and right to at least ``extents`` (height, width)."""
-    if all(statically_known_true(size >= extent) for size, extent in zip(x.shape[1:3], extents, strict=True)):
+    Args:
+        x: The map.
+        extents: Smallest (height, width) of the result.
+        smallest: Smallest (height, width) that ``x`` can have, where its size is symbolic.
+    """
+    sizes = (size if isinstance(size, int) else low for size, low in zip(x.shape[1:3], smallest, strict=True))
+    if all(size >= extent for size, extent in zip(sizes, extents, strict=True)):
         return x
     padded: Tensor = torch.ops.natdeploy.pad_to_extents(x, list(extents))
     return padded
 
 
 def crop_like(x: Tensor, like: Tensor) -> Tensor:
-    """Crop ``[B, H, W, C]`` at the bottom and right to the height and width of ``like``."""
-    if all(statically_known_true(a == b) for a, b in zip(x.shape[1:3], like.shape[1:3], strict=True)):
-        return x
+    """Crop ``[B, H, W, C]``, which came of padding ``like``, back to its height and width."""
     cropped: Tensor = torch.ops.natdeploy.crop_like(x, like)
     return cropped
 
 
 def pad_to_multiple(x: Tensor, multiple: int, first_axis: int) -> Tensor:
     """Zero-pad the two axes from ``first_axis`` on, at their ends, to a multiple of ``multiple``."""
-    if all(statically_known_true(size % multiple == 0) for size in x.shape[first_axis : first_axis + 2]):
+    if all(isinstance(size, int) and size % multiple == 0 for size in x.shape[first_axis : first_axis + 2]):
         return x
     padded: Tensor = torch.ops.natdeploy.pad_to_multiple(x, multiple, first_axis)
     return padded
@@ -52,10 +53,15 @@ def _pad_to_extents(x: Tensor, extents: Sequence[int]) -> Tensor:
     return concrete_pad_to_extents(x, extents).clone()
 
 
+def shape_at_least(x: Tensor, extents: Sequence[int]) -> list[Any]:
+    """Shape rule of :func:`pad_to_extents`, for symbolic sizes too."""
+    height, width = (torch.sym_max(size, extent) for size, extent in zip(x.shape[1:3], extents, strict=True))
+    return [x.shape[0], height, width, x.shape[3]]
+
+
 @_pad_to_extents.register_fake
 def _(x: Tensor, extents: Sequence[int]) -> Tensor:
-    height, width = (torch.sym_max(size, extent) for size, extent in zip(x.shape[1:3], extents, strict=True))
-    return x.new_empty((x.shape[0], height, width, x.shape[3]))
+    return x.new_empty(shape_at_least(x, extents))
 
 
 def concrete_pad_to_extents(x: Tensor, extents: Sequence[int]) -> Tensor:
@@ -84,12 +90,17 @@ def _pad_to_multiple(x: Tensor, multiple: int, first_axis: int) -> Tensor:
     return concrete_pad_to_multiple(x, multiple, first_axis).clone()
 
 
-@_pad_to_multiple.register_fake
-def _(x: Tensor, multiple: int, first_axis: int) -> Tensor:
+def shape_of_multiple(x: Tensor, multiple: int, first_axis: int) -> list[Any]:
+    """Shape rule of :func:`pad_to_multiple`, for symbolic sizes too."""
     shape = list(x.shape)
     for axis in (first_axis, first_axis + 1):
         shape[axis] = (shape[axis] + multiple - 1) // multiple * multiple
-    return x.new_empty(shape)
+    return shape
+
+
+@_pad_to_multiple.register_fake
+def _(x: Tensor, multiple: int, first_axis: int) -> Tensor:
+    return x.new_empty(shape_of_multiple(x, multiple, first_axis))
 
 
 def concrete_pad_to_multiple(x: Tensor, multiple: int, first_axis: int) -> Tensor:

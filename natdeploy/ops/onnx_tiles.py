@@ -43,32 +43,38 @@ class TileTables:
 
 
 def attention_over_tiles(
-    op: NodeBuilder, query: ir.Value, key: ir.Value, value: ir.Value, scores_bias: ir.Value | None, tables: TileTables
+    op: NodeBuilder,
+    query: ir.Value,
+    key: ir.Value,
+    value: ir.Value,
+    scores_bias: ir.Value | None,
+    tables: TileTables,
+    gathered: bool = False,
 ) -> ir.Value:
-    """Attend, given ``[B, heads, tokens, head_dim]`` float32 (query scaled already); gives the same shape.
+    """Attend; gives ``[B, heads, tokens, head_dim]`` float32.
 
     Args:
         op: Takes the nodes.
-        query: Scaled queries.
-        key: Keys.
-        value: Values.
+        query: ``[B, heads, tokens, head_dim]`` float32, scaled already; key and value alike.
+        key: See query.
+        value: See query.
         scores_bias: ``[heads or 1, tiles, queries, keys]`` float32, or None.
         tables: The index tables; ``query`` None means one tile that is the whole map.
+        gathered: Whether query, key and value are ``[B, heads, tiles, queries or keys, head_dim]`` already.
     """
     tiled = tables.query is not None
-    q = op.Gather(query, tables.query, axis=2) if tiled else query
-    k = op.Gather(key, tables.key, axis=2) if tables.key is not None else key
-    v = op.Gather(value, tables.key, axis=2) if tables.key is not None else value
-    last_two_swapped = [0, 1, 2, 4, 3] if tiled else [0, 1, 3, 2]
-    scores = op.MatMul(q, op.Transpose(k, perm=last_two_swapped))
+    if tiled and not gathered:
+        query = op.Gather(query, tables.query, axis=2)
+        key, value = op.Gather(key, tables.key, axis=2), op.Gather(value, tables.key, axis=2)
+    scores = op.MatMul(query, op.Transpose(key, perm=[0, 1, 2, 4, 3] if tiled else [0, 1, 3, 2]))
     if scores_bias is not None:
         scores = op.Add(scores, scores_bias)
-    output: ir.Value = op.MatMul(op.Softmax(scores, axis=-1), v)
+    output: ir.Value = op.MatMul(op.Softmax(scores, axis=-1), value)
     if tiled:
-        shape = op.Concat(op.Shape(output, end=2), op.constant([-1]), op.Shape(output, start=4), axis=0)
-        output = op.Reshape(output, shape)
-    if tables.where is not None:
-        output = op.Gather(output, tables.where, axis=2)
+        # [B, heads, tiles, queries, head_dim] to [B, heads, tiles*queries, head_dim], for any batch, 0 too.
+        places = op.ReduceProd(op.Shape(output, start=2, end=4), keepdims=1)
+        shape = op.Concat(op.Shape(output, end=2), places, op.Shape(output, start=4), axis=0)
+        output = op.Gather(op.Reshape(output, shape), tables.where, axis=2)
     return output
 
 
@@ -91,7 +97,7 @@ def bias_from_rpb(op: NodeBuilder, rpb: ir.Value | None, bias_index: ir.Value, c
         unsqueezed: ir.Value = op.Unsqueeze(mask, op.constant([0]))
         return unsqueezed
     heads = op.Shape(rpb, start=0, end=1)
-    flat = op.Reshape(rpb, op.Concat(heads, op.constant([-1]), axis=0))
+    flat = op.Flatten(rpb, axis=1)
     column = op.Expand(minus_infinity, op.Concat(heads, op.constant([1]), axis=0))
     bias: ir.Value = op.Gather(op.Concat(flat, column, axis=1), bias_index, axis=1)
     return bias

@@ -102,11 +102,14 @@ OPERATORS: dict[str, Operator] = {
 # the references). rpb stays float32: it is a few kilobytes, and halving it costs accuracy for nothing.
 TENSOR_DTYPES = ("float32", "float16", "bfloat16")
 
-# Largest absolute error of one op on unit-variance inputs, against the float64 reference.
+# Largest absolute error that an implementation of the op may have on unit-variance inputs, against the float64
+# reference on the same (rounded) inputs. Measured: the worst of the torch op over all of tests/ops/cases.py at seed 0,
+# torch 2.15 on an x86-64 CPU. It computes in float32, so in the half types its error is half a unit in the last place
+# of outputs between 2 and 4 (float16: 9.8e-4, bfloat16: 7.8e-3).
 OP_TOLERANCE = {
-    "float32": 2e-5,
-    "float16": 4e-3,
-    "bfloat16": 4e-2,
+    "float32": 2e-5,  # measured 1.1e-6; 2e-5 is what is promised for the golden op cases
+    "float16": 4e-3,  # measured 9.7e-4; x4 for kernels that keep the softmax weights in float16
+    "bfloat16": 4e-2,  # measured 7.8e-3; x5, likewise
 }
 
 
@@ -197,7 +200,7 @@ class Neighborhood:
             found.append(f"scale {self.scale} is not finite")
         if has_rpb and (any(self.is_causal) or any(s != 1 for s in self.stride)):
             found.append("relative positional bias is not defined together with is_causal or stride")
-        if extents is not None:
+        if extents is not None and len(self.dilation) == self.rank:
             found += self._extent_problems(extents)
         return found
 

@@ -1,0 +1,1 @@
+"""ONNX files: made (export.py), changed in form (lower.py), described (metadata.py), written (files.py)."""

@@ -1,0 +1,35 @@
+"""From the markers that tracing leaves (models/probes.py) to tensor names."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from natdeploy.onnx_files.tracing import PROBE
+from natdeploy.ops.spec import DOMAIN
+
+
+def name_probes(model: ir.Model) -> tuple[str, ...]:
+    """Take the markers out and give each marked tensor its name, in place.
+
+    A tensor that has another name already (a graph output) is passed through an Identity, so both names exist.
+
+    Returns:
+        The probe names, in graph order.
+    """
+    graph = model.graph
+    taken = {output.name for output in graph.outputs}
+    names = []
+    for node in [n for n in graph if n.domain == DOMAIN and n.op_type == PROBE]:
+        name = node.attributes["name"].as_string()
+        source, marked = node.inputs[0], node.outputs[0]
+        assert source is not None
+        names.append(name)
+        if marked in graph.outputs and marked.name != name:  # keep the output's name beside the probe's
+            node.op_type, node.domain = "Identity", ""
+            node.attributes.clear()
+        else:
+            ir.convenience.replace_all_uses_with(marked, source, replace_graph_outputs=True)
+            graph.remove(node)
+        if source.name not in taken or source.name == name:
+            source.name = name
+    return tuple(names)

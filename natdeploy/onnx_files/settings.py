@@ -1,0 +1,81 @@
+"""What an export can be asked for, checked before anything is built."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from natdeploy.errors import NatdeployError
+from natdeploy.models.config import MIN_IMAGE_SIZE, ModelConfig
+from natdeploy.models.outputs import checked_outputs
+from natdeploy.ops.support import FORMS
+from natdeploy.runners.protocol import SizeLimits
+
+# A traced image needs a few hundred bytes per pixel at run time; beyond this it is a typing error.
+MAX_IMAGE_SIZE = 16384
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """How to export.
+
+    Args:
+        form: ``hybrid``, ``plugin`` or ``portable``.
+        image_size: Fixed (height, width); the checkpoint's own size where None.
+        dynamic_size: (smallest, largest) height and width; excludes ``image_size``.
+        batch: Fixed batch, or None for a free one.
+        outputs: Names; the default ones where empty.
+        external_data: Weights into a file of their own.
+    """
+
+    form: str = "hybrid"
+    image_size: tuple[int, int] | None = None
+    dynamic_size: tuple[int, int] | None = None
+    batch: int | None = None
+    outputs: tuple[str, ...] = ()
+    external_data: bool = False
+
+    def size_limits(self, config: ModelConfig) -> SizeLimits:
+        """Give the sizes that the file will accept.
+
+        Raises:
+            NatdeployError: With everything that is wrong with these settings for this model.
+        """
+        problems = self._problems(config)
+        if problems:
+            raise NatdeployError("cannot export with these settings", got="; ".join(problems))
+        checked_outputs(config, self.outputs)
+        if self.dynamic_size is not None:
+            low, high = self.dynamic_size
+            return SizeLimits((low, low), (high, high), self.batch)
+        size = self.image_size or (config.image_size, config.image_size)
+        return SizeLimits(size, size, self.batch)
+
+    def _problems(self, config: ModelConfig) -> list[str]:
+        problems = []
+        if self.form not in FORMS:
+            problems.append(f"form '{self.form}' is none of {', '.join(FORMS)}")
+        if self.batch is not None and self.batch < 1:
+            problems.append(f"batch {self.batch} must be at least 1")
+        if self.image_size and self.dynamic_size:
+            problems.append("--image-size and --dynamic-size exclude each other")
+        sizes = self.dynamic_size or self.image_size or ()
+        if any(size < MIN_IMAGE_SIZE for size in sizes):
+            problems.append(f"image size {'x'.join(map(str, sizes))} is below {MIN_IMAGE_SIZE} pixels")
+        if any(size > MAX_IMAGE_SIZE for size in sizes):
+            problems.append(f"image size {'x'.join(map(str, sizes))} is beyond {MAX_IMAGE_SIZE} pixels")
+        if self.dynamic_size and self.dynamic_size[0] > self.dynamic_size[1]:
+            problems.append(f"--dynamic-size {self.dynamic_size[0]}:{self.dynamic_size[1]} ends before it begins")
+        if config.layout == "isotropic":
+            problems += self._isotropic_problems(config)
+        return problems
+
+    def _isotropic_problems(self, config: ModelConfig) -> list[str]:
+        fixed = (config.image_size, config.image_size)
+        if self.dynamic_size or (self.image_size and self.image_size != fixed):
+            side = math.ceil(config.image_size / config.patch_size)
+            return [
+                f"{config.family} models have a fixed map of {side}x{side} patches, so only images of "
+                f"{config.image_size}x{config.image_size}"
+            ]
+        return []
