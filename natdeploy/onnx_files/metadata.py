@@ -16,7 +16,7 @@ from natdeploy.errors import NatdeployError
 from natdeploy.models.config import ModelConfig
 from natdeploy.ops.spec import DOMAIN, DOMAIN_VERSION
 from natdeploy.preprocessing import Preprocessing
-from natdeploy.runners.protocol import SizeLimits
+from natdeploy.size_limits import SizeLimits
 
 KEY = "natdeploy"  # in an ONNX file's metadata_props
 SCHEMA_VERSION = 1

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import onnx_ir as ir
 
-from natdeploy.onnx_files.tracing import PROBE
+from natdeploy.errors import NatdeployError
+from natdeploy.onnx_files.files import read_onnx
 from natdeploy.ops.spec import DOMAIN
+
+# Op type of the marker; exists only between tracing and name_probes.
+PROBE = "Probe"
 
 
 def name_probes(model: ir.Model) -> tuple[str, ...]:
@@ -33,3 +40,19 @@ def name_probes(model: ir.Model) -> tuple[str, ...]:
         if source.name not in taken or source.name == name:
             source.name = name
     return tuple(names)
+
+
+def with_probe_outputs(path: Path, probes: Sequence[str]) -> bytes:
+    """Give the model of a file with inner tensors as further outputs, serialized.
+
+    Raises:
+        NatdeployError: If the file has no tensor of such a name, or is too large for one message with them.
+    """
+    model = read_onnx(path)
+    values = {value.name: value for node in model.graph for value in node.outputs}
+    if missing := [name for name in probes if name not in values]:
+        raise NatdeployError(f"'{path.name}' has no inner tensors named {', '.join(missing)}")
+    present = {output.name for output in model.graph.outputs}
+    model.graph.outputs.extend(values[name] for name in probes if name not in present)
+    serialized: bytes = ir.to_proto(model).SerializeToString()
+    return serialized

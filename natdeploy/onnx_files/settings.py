@@ -9,7 +9,7 @@ from natdeploy.errors import NatdeployError
 from natdeploy.models.config import MIN_IMAGE_SIZE, ModelConfig
 from natdeploy.models.outputs import checked_outputs
 from natdeploy.ops.support import FORMS
-from natdeploy.runners.protocol import SizeLimits
+from natdeploy.size_limits import SizeLimits
 
 # A traced image needs a few hundred bytes per pixel at run time; beyond this it is a typing error.
 MAX_IMAGE_SIZE = 16384

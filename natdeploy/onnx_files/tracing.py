@@ -21,11 +21,12 @@ from torch import Tensor, nn
 from natdeploy.models import sizes
 from natdeploy.models.hierarchical import NeighborhoodAttentionTransformer
 from natdeploy.models.probes import mark
+from natdeploy.onnx_files.probes import PROBE
 from natdeploy.ops.onnx_nodes import OPSET
 from natdeploy.ops.spec import DOMAIN, DOMAIN_VERSION, PACKED, SPLIT, Neighborhood
 
-# Op types that exist only between tracing and the passes that replace them (shape_ops.py, probes.py).
-PROBE, PAD_TO_EXTENTS, PAD_TO_MULTIPLE, CROP_LIKE = "Probe", "PadToExtents", "PadToMultiple", "CropLike"
+# Op types that exist only between tracing and the pass that replaces them (shape_ops.py).
+PAD_TO_EXTENTS, PAD_TO_MULTIPLE, CROP_LIKE = "PadToExtents", "PadToMultiple", "CropLike"
 
 
 class _ExportableModel(nn.Module):

@@ -1,7 +1,35 @@
-"""Everything that can compute a model's outputs, behind one protocol (protocol.py)."""
+"""Everything that can compute a model's outputs, behind one protocol (protocol.py).
+
+The registry says which file suffix is run by what; whoever adds a backend adds a file here and a line below.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+from natdeploy.errors import NatdeployError
+from natdeploy.runners.onnxruntime_runner import OnnxRuntimeRunner
 from natdeploy.runners.protocol import Runner as Runner
 from natdeploy.runners.protocol import SizeLimits as SizeLimits
 from natdeploy.runners.protocol import TensorSpec as TensorSpec
+
+REGISTRY: dict[str, Callable[[Path], OnnxRuntimeRunner]] = {
+    ".onnx": OnnxRuntimeRunner,
+}
+
+
+def runner_for_artifact(path: str | Path) -> OnnxRuntimeRunner:
+    """Open an artifact with the backend that its suffix names.
+
+    Raises:
+        NatdeployError: If nothing runs such files, or the backend refuses this one.
+    """
+    path = Path(path)
+    if path.suffix not in REGISTRY:
+        raise NatdeployError(
+            f"cannot run '{path.name}'",
+            got=f"a file that ends in '{path.suffix}'" if path.suffix else "a file without suffix",
+            needed=f"a file that ends in {', '.join(REGISTRY)}",
+        )
+    return REGISTRY[path.suffix](path)

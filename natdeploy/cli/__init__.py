@@ -1,0 +1,70 @@
+"""The command line: one thin file per command, which parses, calls one library function and prints its result."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from natdeploy import __version__
+from natdeploy.cli.doctor import doctor
+from natdeploy.cli.export import export
+from natdeploy.cli.infer import infer
+from natdeploy.cli.inspect import inspect
+from natdeploy.cli.lower import lower
+from natdeploy.cli.verify import verify
+from natdeploy.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, NatdeployError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="natdeploy")
+def cli() -> None:
+    r"""Deploy Neighborhood Attention Transformers: checkpoint to ONNX to any runtime, with proof.
+
+    \b
+    Example:
+      natdeploy export shi-labs/nat-mini-in1k-224 -o nat_mini.onnx
+      natdeploy verify nat_mini.onnx --checkpoint shi-labs/nat-mini-in1k-224
+      natdeploy infer nat_mini.onnx photo.jpg
+    """
+
+
+for command in (export, lower, verify, infer, inspect, doctor):
+    cli.add_command(command)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and give its exit status (docs/design.md §7)."""
+    try:
+        status = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except NatdeployError as error:
+        click.echo(f"error: {error}", err=True)
+        return EXIT_FAILED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe went away: nobody is left to tell
+        return EXIT_FAILED
+    except MemoryError:
+        click.echo("error: out of memory. Use a smaller image size or batch.", err=True)
+        return EXIT_FAILED
+    except Exception:
+        traceback.print_exc()
+        click.echo(
+            "This is a bug in natdeploy. Please report it with the traceback above and the output of "
+            "`python -m natdeploy.environment`.",
+            err=True,
+        )
+        return EXIT_FAILED
+    return status if isinstance(status, int) else EXIT_DONE
+
+
+def main() -> None:
+    """Entry point of the ``natdeploy`` command."""
+    sys.exit(run())

@@ -1,0 +1,160 @@
+"""What is installed, what that is enough for, and what to do about the rest. Standard library only; probes never fail.
+
+``python -m natdeploy.environment`` prints it as JSON, for bug reports.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import sys
+from dataclasses import asdict, dataclass
+
+from natdeploy.errors import MissingDependencyError
+
+# Distributions whose versions matter, by the module that they bring.
+PACKAGES: dict[str, tuple[str, ...]] = {
+    "torch": ("torch",),
+    "onnx": ("onnx",),
+    "onnx_ir": ("onnx-ir",),
+    "onnxscript": ("onnxscript",),
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+    "safetensors": ("safetensors",),
+    "huggingface_hub": ("huggingface_hub",),
+    "transformers": ("transformers",),
+    "natten": ("natten",),
+    "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
+    "numpy": ("numpy",),
+    "PIL": ("pillow",),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something that natdeploy can do, and what it needs for it.
+
+    Args:
+        purpose: For people.
+        modules: What must be importable.
+        extra: The extra of the natdeploy package that brings them.
+    """
+
+    purpose: str
+    modules: tuple[str, ...]
+    extra: str
+
+
+JOBS: dict[str, Job] = {
+    "export": Job("exporting and verifying against a checkpoint", ("torch", "onnxscript", "safetensors"), "export"),
+    "infer": Job("running ONNX files", ("onnxruntime",), "cpu"),
+    "hub": Job("loading checkpoints by hub id", ("huggingface_hub",), "hub"),
+    "transformers": Job("verifying against Hugging Face's code", ("transformers",), "transformers"),
+    "natten": Job("comparing with NATTEN", ("natten",), "natten"),
+    "tensorrt": Job("building engines (to come)", ("tensorrt",), "tensorrt"),
+}
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module could be imported, without importing it."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError, AttributeError):
+        return False
+
+
+def require(job: str) -> None:
+    """Refuse a job whose packages are not installed.
+
+    Raises:
+        MissingDependencyError: Naming the first missing package and the extra that brings it.
+    """
+    for module in JOBS[job].modules:
+        if not is_installed(module):
+            raise MissingDependencyError(module, JOBS[job].purpose, JOBS[job].extra)
+
+
+def installed_distributions(module: str) -> dict[str, str]:
+    """Give version by distribution of everything installed that brings a module."""
+    found = {}
+    for distribution in PACKAGES[module]:
+        try:
+            found[distribution] = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of ``natdeploy doctor``.
+
+    Args:
+        subject: What was looked at.
+        state: ``ok``, ``missing`` or ``problem``.
+        detail: What was found.
+        advice: What to do; empty where nothing is to be done.
+    """
+
+    subject: str
+    state: str
+    detail: str
+    advice: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at everything that natdeploy can make use of."""
+    from natdeploy import __version__
+
+    findings = [
+        Finding("natdeploy", "ok", __version__),
+        Finding("Python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        Finding("processor", "ok", f"{_cores()} usable cores"),
+    ]
+    for job in JOBS.values():
+        missing = [module for module in job.modules if not is_installed(module)]
+        have = [f"{d} {v}" for m in job.modules for d, v in installed_distributions(m).items()]
+        findings.append(
+            Finding(
+                job.purpose, "missing", f"not installed: {', '.join(missing)}", f"pip install 'natdeploy[{job.extra}]'"
+            )
+            if missing
+            else Finding(job.purpose, "ok", ", ".join(have))
+        )
+    return findings + _conflicts()
+
+
+def _conflicts() -> list[Finding]:
+    """Installed packages that get in each other's way."""
+    runtimes = installed_distributions("onnxruntime")
+    if len(runtimes) > 1:
+        detail = " and ".join(f"{name} {version}" for name, version in runtimes.items())
+        return [
+            Finding(
+                "ONNX Runtime",
+                "problem",
+                f"{detail} are both installed and overwrite each other's files",
+                "pip uninstall -y onnxruntime onnxruntime-gpu, then install the one that you want",
+            )
+        ]
+    return []
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe() -> dict[str, object]:
+    """Everything above, as plain JSON types."""
+    return {
+        "findings": [asdict(finding) for finding in examine()],
+        "packages": {module: installed_distributions(module) for module in PACKAGES},
+        "python": sys.version,
+        "platform": platform.platform(),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(describe(), indent=2))

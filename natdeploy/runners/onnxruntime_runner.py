@@ -1,0 +1,123 @@
+"""Runs our ONNX files in a stock ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from natdeploy.errors import MissingDependencyError, NatdeployError
+from natdeploy.onnx_files.metadata import KEY, Metadata, metadata_from_json
+from natdeploy.runners.protocol import Array, TensorSpec, check_inputs, check_probes
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int64)": "int64",
+}
+
+
+class OnnxRuntimeRunner:
+    """Runs an ONNX file on the CPU (see :class:`natdeploy.runners.protocol.Runner`).
+
+    Args:
+        path: The file.
+        threads: Threads of ONNX Runtime; 0 leaves the choice to it.
+
+    Raises:
+        NatdeployError: If ONNX Runtime refuses the file, with its reason, or is not installed.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 0) -> None:
+        self._path = Path(path)
+        self._threads = threads
+        self._session = self._open(str(self._path))
+        self._probe_session: tuple[frozenset[str], Any] | None = None
+        properties = self._session.get_modelmeta().custom_metadata_map
+        self.metadata: Metadata | None = (
+            metadata_from_json(properties[KEY], self._path.name) if KEY in properties else None
+        )
+        self.inputs: tuple[TensorSpec, ...] = tuple(_spec(x) for x in self._session.get_inputs())
+        self.outputs: tuple[TensorSpec, ...] = tuple(_spec(x) for x in self._session.get_outputs())
+        names = {spec.name for spec in self.outputs}
+        self.probes: tuple[str, ...] = tuple(p for p in self.metadata.probes if p not in names) if self.metadata else ()
+        self.size_limits = self.metadata.size_limits if self.metadata else None
+        self.name = f"ONNX Runtime {_onnxruntime().__version__} CPU"
+
+    def run(self, inputs: Mapping[str, Array], probes: Sequence[str] = ()) -> dict[str, Array]:
+        """Compute all outputs and the probes asked for."""
+        check_inputs(self, inputs)
+        check_probes(self, probes)
+        if self.size_limits is not None:
+            self.size_limits.check(inputs["pixel_values"].shape, f"'{self._path.name}'")
+        session = self._session_with(frozenset(probes)) if probes else self._session
+        names = [*(spec.name for spec in self.outputs), *probes]
+        try:
+            arrays = session.run(names, dict(inputs))
+        except Exception as error:  # ONNX Runtime raises classes of its own that share no base
+            raise NatdeployError(f"ONNX Runtime could not run '{self._path.name}'", got=_first_line(error)) from error
+        return dict(zip(names, arrays, strict=True))
+
+    def environment(self) -> dict[str, str]:
+        """Versions and device."""
+        return {
+            "onnxruntime": _onnxruntime().__version__,
+            "numpy": np.__version__,
+            "device": "cpu",
+            "threads": str(self._threads or os.cpu_count()),
+        }
+
+    def _open(self, model: str | bytes) -> Any:
+        ort = _onnxruntime()
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.log_severity_level = 3  # errors come as exceptions; warnings are about ONNX Runtime's own doings
+        try:
+            return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            self._explain(error)
+            raise
+
+    def _explain(self, error: Exception) -> None:
+        """Turn a refusal into one paragraph; what is not understood stays an exception of ONNX Runtime."""
+        text = str(error)
+        name = self._path.name
+        if not self._path.exists():
+            raise NatdeployError(f"there is no ONNX file '{self._path}'") from error
+        if "natdeploy" in text and ("is not a registered function/op" in text or "No Op registered" in text):
+            raise NatdeployError(
+                f"'{name}' is of the plugin form: it has our op without the function that computes it",
+                needed="a file of the hybrid or portable form for ONNX Runtime",
+                next_step=f"Make one with `natdeploy lower {name} -o portable.onnx --form portable`",
+            ) from error
+        raise NatdeployError(f"ONNX Runtime refuses '{name}'", got=_first_line(error)) from error
+
+    def _session_with(self, probes: frozenset[str]) -> Any:
+        """Give a session with inner tensors as further outputs; the last one is kept."""
+        if self._probe_session is None or self._probe_session[0] != probes:
+            from natdeploy.onnx_files.probes import with_probe_outputs
+
+            self._probe_session = (probes, self._open(with_probe_outputs(self._path, sorted(probes))))
+        return self._probe_session[1]
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError("onnxruntime", "running an ONNX file", "cpu") from error
+    return onnxruntime
+
+
+def _spec(value: Any) -> TensorSpec:
+    shape = tuple(dim if isinstance(dim, int) else str(dim) for dim in value.shape)
+    return TensorSpec(value.name, _DTYPES.get(value.type, value.type), shape)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:400]

@@ -1,0 +1,57 @@
+"""Which image sizes and batches a model accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from natdeploy.errors import NatdeployError
+
+
+@dataclass(frozen=True)
+class SizeLimits:
+    """Image sizes that a model accepts, in pixels, the same range for height and width unless it is fixed.
+
+    Args:
+        minimum: Smallest (height, width).
+        maximum: Largest (height, width); equal to ``minimum`` where the size is fixed.
+        batch: The fixed batch, or None where it is free.
+    """
+
+    minimum: tuple[int, int]
+    maximum: tuple[int, int]
+    batch: int | None = None
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether only one size is accepted."""
+        return self.minimum == self.maximum
+
+    def __str__(self) -> str:
+        """Say it as users write sizes: ``224x224``, or ``32 to 512``."""
+        if self.is_fixed:
+            return f"{self.minimum[0]}x{self.minimum[1]}"
+        return f"{self.minimum[0]} to {self.maximum[0]} (height and width)"
+
+    def check(self, shape: Sequence[int], source: str) -> None:
+        """Explain what is wrong with the shape ``[batch, channels, height, width]`` of an input.
+
+        Raises:
+            NatdeployError: If the batch or the size is outside what the model accepts.
+        """
+        batch, _, height, width = shape
+        inside = all(
+            low <= size <= high for size, low, high in zip((height, width), self.minimum, self.maximum, strict=True)
+        )
+        if not inside:
+            raise NatdeployError(
+                f"{source} does not accept images of {height}x{width}",
+                needed=str(self),
+                next_step="Resize the images, or export again with --image-size or --dynamic-size",
+            )
+        if self.batch is not None and batch != self.batch:
+            raise NatdeployError(
+                f"{source} does not accept a batch of {batch}",
+                needed=f"a batch of {self.batch}",
+                next_step="Export again with --batch dynamic",
+            )

@@ -1,0 +1,131 @@
+"""``verify_artifact``: from file names to a report; what ``natdeploy verify`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from natdeploy.environment import require
+from natdeploy.errors import NatdeployError
+from natdeploy.onnx_files.metadata import Metadata
+from natdeploy.runners import Runner, runner_for_artifact
+from natdeploy.runners.protocol import Array
+from natdeploy.runners.recorded import RecordedRunner, arrays_from_npz, record_reference
+from natdeploy.verification.inputs import batches_from_images, batches_of_noise, image_paths
+from natdeploy.verification.report import VerifyReport
+from natdeploy.verification.two_runners import verify
+
+Batches = list[dict[str, Array]]
+
+
+@dataclass(frozen=True)
+class VerifyRequest:
+    """What to verify, against what, on which inputs.
+
+    Args:
+        artifact: The ONNX file.
+        checkpoint: Reference; one of this and ``against`` is needed.
+        variant: For a bare ``.pth`` checkpoint.
+        against: ``.npz`` of recorded inputs and outputs.
+        images: Directory of images, or one image.
+        inputs: ``.npz`` with ``pixel_values``.
+        reference: ``torch`` (our model in float64) or ``transformers`` (Hugging Face's code in float64).
+        save_reference: Where to record inputs and the reference's outputs.
+        tolerance: Share of each output's standard deviation; the precision's own where None.
+        layers: Compare inner tensors, too.
+        seed: Of the noise.
+    """
+
+    artifact: Path
+    checkpoint: str | None = None
+    variant: str | None = None
+    against: Path | None = None
+    images: Path | None = None
+    inputs: Path | None = None
+    reference: str = "torch"
+    save_reference: Path | None = None
+    tolerance: float | None = None
+    layers: bool = False
+    seed: int = 0
+
+
+def verify_artifact(request: VerifyRequest) -> VerifyReport:
+    """Verify a file.
+
+    Raises:
+        NatdeployError: If the file is none of ours, a side cannot run, or the request contradicts itself.
+    """
+    _check(request)
+    candidate = runner_for_artifact(request.artifact)
+    if candidate.metadata is None:
+        raise NatdeployError(
+            f"'{request.artifact.name}' was not written by natdeploy: it has no natdeploy metadata, so what it should "
+            f"compute is unknown",
+            next_step="Make a file with `natdeploy export CHECKPOINT -o model.onnx`",
+        )
+    reference = _reference(request, candidate.metadata)
+    batches, inputs_from = _inputs(request, reference, candidate.metadata)
+    recorded: list[dict[str, Array]] = []
+    report = verify(
+        reference,
+        candidate,
+        batches,
+        tolerance=request.tolerance,
+        layers=request.layers,
+        inputs_from=inputs_from,
+        recorded=recorded,
+    )
+    if request.save_reference is not None:
+        outputs = {spec.name: recorded[0][spec.name] for spec in reference.outputs}
+        record_reference(request.save_reference, reference, batches[0], outputs)
+    return report
+
+
+def _check(request: VerifyRequest) -> None:
+    problems = []
+    if (request.checkpoint is None) == (request.against is None):
+        problems.append("give either --checkpoint or --against")
+    if request.images and request.inputs:
+        problems.append("--images and --inputs exclude each other")
+    if request.against and (request.images or request.inputs):
+        problems.append("--against brings its own inputs: leave --images and --inputs out")
+    if request.against and request.reference != "torch":
+        problems.append("--against replaces the reference: leave --reference out")
+    if request.layers and (request.against or request.reference != "torch"):
+        problems.append("--layers needs the torch reference: only it knows the inner tensors")
+    if problems:
+        raise NatdeployError("cannot verify with these options", got="; ".join(problems))
+
+
+def _reference(request: VerifyRequest, metadata: Metadata) -> Runner:
+    if request.against is not None:
+        return RecordedRunner(request.against, metadata.outputs)
+    assert request.checkpoint is not None
+    if request.reference == "transformers":
+        require("transformers")
+        from natdeploy.runners.transformers_runner import TransformersRunner
+
+        return TransformersRunner(request.checkpoint, metadata.outputs)
+    require("export")
+    from natdeploy.checkpoints import weights_from_checkpoint
+    from natdeploy.runners.torch_runner import TorchRunner
+
+    return TorchRunner(weights_from_checkpoint(request.checkpoint, request.variant), metadata.outputs)
+
+
+def _inputs(request: VerifyRequest, reference: Runner, metadata: Metadata) -> tuple[Batches, str]:
+    if isinstance(reference, RecordedRunner):
+        return [reference.recorded_inputs], "recorded inputs"
+    if request.inputs is not None:
+        return [{"pixel_values": arrays_from_npz(request.inputs)["pixel_values"]}], request.inputs.name
+    if request.images is not None:
+        paths: Sequence[Path] = image_paths(request.images)
+        batches = batches_from_images(list(paths), metadata)
+        return _single(batches, request), f"{len(paths)} images"
+    return _single(batches_of_noise(metadata, request.seed), request), "seeded noise"
+
+
+def _single(batches: Batches, request: VerifyRequest) -> Batches:
+    """A recording holds one batch: what is verified is then what is recorded."""
+    return batches[:1] if request.save_reference is not None else batches
