@@ -1,0 +1,65 @@
+"""The versions of transformers that docs/compat.md speaks of, each in an environment of its own."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from side_environments import ROOT, as_installed_here, python_with
+
+GOLDEN = ROOT / "tests" / "data" / "golden"
+
+
+def environment_with(transformers: str) -> Path:
+    pinned = [as_installed_here(package) for package in ("torch", "numpy", "pillow", "safetensors", "pytest")]
+    return python_with(f"transformers=={transformers}", *pinned, newest_python=(3, 12))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["4.40.2", "4.53.3"])
+def test_hugging_faces_models_agree_with_ours(version: str):
+    # Without this repository's pytest options: they may name plugins that the environment does not have.
+    options = ["-q", "-rs", "-c", os.devnull, "--rootdir", str(ROOT), "--noconftest", "--import-mode=importlib"]
+    tests = Path(__file__).with_name("test_huggingface_models.py")
+    command = [environment_with(version), "-m", "pytest", *options, tests]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout and "skipped" not in done.stdout, done.stdout
+
+
+@pytest.mark.slow
+def test_the_lines_in_the_docs_run():
+    text = (ROOT / "docs" / "compat.md").read_text()
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)
+    assert "shi-labs/nat-mini-in1k-224" in code
+    code = code.replace("shi-labs/nat-mini-in1k-224", str(GOLDEN / "hf_nat")) + "print(type(model).__name__)"
+    done = subprocess.run([environment_with("4.53.3"), "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "NatForImageClassification"
+
+
+@pytest.mark.slow
+def test_a_version_without_working_models_is_refused_with_the_reason():
+    code = f"""
+from natdeploy.errors import NatdeployError
+from natdeploy.runners.transformers_runner import TransformersRunner
+for directory in {[str(GOLDEN / name) for name in ("hf_nat", "hf_dinat")]!r}:
+    try:
+        TransformersRunner(directory)
+    except NatdeployError as error:
+        print(error)
+from transformers.utils import is_natten_available
+print(is_natten_available())
+"""
+    done = subprocess.run([environment_with("5.23.0"), "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    nat, dinat, natten_available = done.stdout.splitlines()
+    assert "Got: it has no NatForImageClassification any more" in nat
+    assert "Got: its DiNAT code cannot run: it mixes up the map's axes since 4.54" in dinat
+    for message in (nat, dinat):
+        assert message.startswith("transformers 5.23.0 cannot be the reference for this checkpoint")
+        assert message.endswith(
+            "Needed: transformers 4.40 to 4.53. Install one with: pip install 'natdeploy[transformers]'"
+        )
+    assert natten_available == "True"
