@@ -99,7 +99,8 @@ def open_image(path: Path) -> Image:
     try:
         with pillow.open(path) as image:
             image.load()
-            return ImageOps.exif_transpose(image).copy()
+            # Pillow turns TIFF files upright as it loads them; 10.0 forgets to say so, and would turn them twice.
+            return image.copy() if image.format == "TIFF" else ImageOps.exif_transpose(image)
     except FileNotFoundError as error:
         raise NatdeployError(f"there is no image '{path}'") from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, pillow.DecompressionBombError) as error:

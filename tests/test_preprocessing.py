@@ -68,9 +68,9 @@ def test_resize_and_crop_agree_with_torch(height, width, edge, crop, mode):
     found = pixel_values_from_image(Image.fromarray(pixels), recipe)
     expected = torchvision_like(pixels, edge, (crop, crop), mode)
     assert found.shape == expected.shape == (3, crop, crop)
-    # Pillow rounds to 8 bits between its two passes, and keeps its filter in 22 bits: at most two levels, seldom one.
+    # Pillow rounds to 8 bits between its two passes: measured, one level in up to 22 % of the pixels.
     difference = np.abs(found - expected)
-    assert difference.max() <= 2
+    assert difference.max() <= 1
     assert (difference > 0).mean() < 0.3
     # One pixel off would be far more than that.
     assert np.abs(found[:, :, 1:] - expected[:, :, :-1]).max() > 20
