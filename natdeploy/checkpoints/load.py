@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from natdeploy.checkpoints.checkpoint import Checkpoint
 from natdeploy.checkpoints.files import read_json
@@ -49,16 +51,18 @@ def _read(checkpoint: str | Path, variant: str | None) -> Checkpoint:
         return checkpoint_from_original_file(path, variant, source)
     if not path.is_dir() and not text.startswith(PREFIX) and not (is_hub_id(text) and _may_be_remote(path)):
         raise NatdeployError(f"there is no checkpoint '{text}'", needed=_FORMS)
+    document = _config(path) if path.is_dir() else {}
     if variant is not None:
         raise NatdeployError(
             f"--variant {variant} makes no sense for '{text}', which says itself which model it is",
             next_step="Leave --variant out; it is for weights that lie alone in a .pth file",
         )
     if path.is_dir():
-        return _from_directory(path, source)
+        return _from_directory(path, document, source)
     if text.startswith(PREFIX):
         return checkpoint_from_random_weights(text)
-    return _from_directory(directory_from_hub(text), text)
+    directory = directory_from_hub(text)
+    return _from_directory(directory, _config(directory), text)
 
 
 def _may_be_remote(path: Path) -> bool:
@@ -66,15 +70,18 @@ def _may_be_remote(path: Path) -> bool:
     return path.suffix not in WEIGHT_SUFFIXES and not path.parent.is_dir()
 
 
-def _from_directory(directory: Path, source: str) -> Checkpoint:
-    if not (directory / "config.json").exists():
-        alone = sorted(path for path in directory.iterdir() if path.suffix in WEIGHT_SUFFIXES)
-        raise NatdeployError(
-            f"there is no config.json in '{directory}'",
-            needed=_FORMS,
-            next_step=f"For weights without one: {alone[0]} --variant NAME" if alone else None,
-        )
-    document = read_json(directory / "config.json")
+def _config(directory: Path) -> dict[str, Any]:
+    if (directory / "config.json").exists():
+        return read_json(directory / "config.json")
+    alone = sorted(path for path in directory.iterdir() if path.suffix in WEIGHT_SUFFIXES)
+    raise NatdeployError(
+        f"there is no config.json in '{directory}'",
+        needed=_FORMS,
+        next_step=f"For weights without one: {alone[0]} --variant NAME" if alone else None,
+    )
+
+
+def _from_directory(directory: Path, document: Mapping[str, Any], source: str) -> Checkpoint:
     if document.get("model_type") in MODEL_TYPES:
         return checkpoint_from_huggingface(directory, document, source)
     if document.get("family") in FAMILIES:

@@ -69,7 +69,7 @@ def test_directory_without_config(tmp_path):
     assert error.value.next_step is None
     (tmp_path / "nat_mini.pth").write_bytes(b"")
     with pytest.raises(NatdeployError, match=r"there is no config\.json in") as error:
-        weights_from_checkpoint(tmp_path)
+        weights_from_checkpoint(tmp_path, variant="nat_mini")
     assert "nat_mini.pth --variant NAME" in error.value.next_step
 
 
