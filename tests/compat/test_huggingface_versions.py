@@ -2,17 +2,24 @@
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from side_environments import ROOT, as_installed_here, python_with
+
+from natdeploy import onnx_from_checkpoint, weights_from_checkpoint
+from natdeploy.onnx_files.settings import ExportSettings
 
 GOLDEN = ROOT / "tests" / "data" / "golden"
 
 
 def environment_with(transformers: str) -> Path:
-    pinned = [as_installed_here(package) for package in ("torch", "numpy", "pillow", "safetensors", "pytest")]
+    command_line = ("click", "jsonschema", "onnx", "onnx-ir", "onnxruntime", "rich")
+    needed = ("torch", "numpy", "pillow", "safetensors", "pytest", *command_line)
+    pinned = [as_installed_here(package) for package in needed]
     return python_with(f"transformers=={transformers}", *pinned, newest_python=(3, 12))
 
 
@@ -26,6 +33,34 @@ def test_hugging_faces_models_agree_with_ours(version: str):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout and "skipped" not in done.stdout, done.stdout
+
+
+@pytest.mark.slow
+def test_verify_takes_transformers_as_its_reference(tmp_path: Path):
+    golden = GOLDEN / "hf_dinat"
+    onnx_from_checkpoint(weights_from_checkpoint(golden), tmp_path / "model.onnx", ExportSettings(image_size=(64, 96)))
+
+    def verify(checkpoint: Path) -> subprocess.CompletedProcess:
+        command = ["-c", "from natdeploy.cli import main; main()", "verify", tmp_path / "model.onnx"]
+        options = ["--checkpoint", checkpoint, "--reference", "transformers"]
+        return subprocess.run(
+            [environment_with("4.53.3"), *command, *options], capture_output=True, text=True, check=False
+        )
+
+    done = verify(golden)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "transformers 4.53.3 DinatForImageClassification float64" in done.stdout + done.stderr
+
+    tensors = load_file(golden / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("rpb"))
+    tensors[name][0, 0, 0] += 1
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(golden / "config.json", other)
+    save_file(tensors, other / "model.safetensors", metadata={"format": "pt"})
+    done = verify(other)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "logits" in done.stdout
 
 
 @pytest.mark.slow
