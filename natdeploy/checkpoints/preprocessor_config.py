@@ -10,7 +10,14 @@ from natdeploy.checkpoints.fields import Fields
 from natdeploy.preprocessing import Interpolation, Preprocessing
 
 # Hugging Face stores Pillow's resampling constants.
-_PILLOW_RESAMPLING: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+_PILLOW_RESAMPLING: dict[int, Interpolation] = {
+    0: "nearest",
+    1: "lanczos",
+    2: "bilinear",
+    3: "bicubic",
+    4: "box",
+    5: "hamming",
+}
 
 _CLIP_MEAN, _CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 _SHORTER_EDGE = {

@@ -87,7 +87,9 @@ def test_steps_can_be_left_out():
     assert (crop_only.resize, crop_only.center_crop, crop_only.crop_size) == (False, True, (224, 224))
 
 
-@pytest.mark.parametrize(("constant", "name"), [(0, "nearest"), (1, "lanczos"), (2, "bilinear"), (3, "bicubic")])
+@pytest.mark.parametrize(
+    ("constant", "name"), enumerate(["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"])
+)
 def test_resampling_filters_are_pillows(constant, name):
     from PIL import Image
 
@@ -107,7 +109,7 @@ def test_four_channels_have_no_order_that_images_could_give():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"resample": 5}, "resample is 5"),
+        ({"resample": 6}, "resample is 6"),
         ({"resample": "bicubic"}, "resample is 'bicubic'"),
         ({"image_mean": [0.5, 0.5]}, "image_mean is [0.5, 0.5], not a list of 3 numbers"),
         ({"image_std": [1, 0, 1]}, "image_std is [1.0, 0.0, 1.0], not positive"),
