@@ -88,7 +88,7 @@ def test_steps_can_be_left_out():
 
 
 @pytest.mark.parametrize(
-    ("constant", "name"), enumerate(["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"])
+    ("constant", "name"), list(enumerate(["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]))
 )
 def test_resampling_filters_are_pillows(constant, name):
     from PIL import Image
