@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,15 +31,18 @@ def read_onnx(path: Path) -> ir.Model:
 
 
 def read_onnx_proto(path: Path, external_data: bool = True) -> onnx.ModelProto:
-    """Read an ONNX file as protobuf; the same errors as :func:`read_onnx`."""
+    """Read an ONNX file as protobuf; the same errors as :func:`read_onnx`, also where ``external_data`` stays unread."""
     try:
-        model = onnx.load(path, load_external_data=external_data)
+        model = onnx.load(path, load_external_data=False)
+        _check_external_data(model, path)
+        if external_data:
+            onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
     except FileNotFoundError as error:
         raise NatdeployError(f"there is no ONNX file '{path}'") from error
     except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
         raise NatdeployError(
             f"cannot read '{path}' as an ONNX model",
-            got=str(error).splitlines()[0][:300] if str(error) else type(error).__name__,
+            got=" ".join(str(error).split())[:300] or type(error).__name__,
             next_step="Export it again with `natdeploy export`",
         ) from error
     if not model.graph.node or not model.ir_version:
@@ -45,13 +50,69 @@ def read_onnx_proto(path: Path, external_data: bool = True) -> onnx.ModelProto:
     return model
 
 
-def write_onnx(model: ir.Model, path: Path, external_data: bool = False) -> None:
+def _check_external_data(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse external data that is missing, cut off or outside the model's directory, before anything reads it."""
+    tensors = [tensor for tensor in model.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    fields = [{entry.key: entry.value for entry in tensor.external_data} for tensor in tensors]
+    ends: dict[str, int] = {}
+    for tensor, field in zip(tensors, fields, strict=True):
+        numbers = [field.get(name, "0") for name in ("offset", "length")]
+        if not all(number.isascii() and number.isdecimal() and len(number) < 19 for number in numbers):
+            raise NatdeployError(f"'{path.name}': the external data of '{tensor.name}' has no usable offset and length")
+        location = field.get("location", "")
+        ends[location] = max(ends.get(location, 0), sum(map(int, numbers)))
+    problems = []
+    for location, end in ends.items():
+        data = path.parent / location
+        if not location or Path(location).is_absolute() or ".." in Path(location).parts:
+            problems.append(f"'{location}' lies outside the model's directory")
+        elif not data.is_file():
+            problems.append(f"'{location}' is missing")
+        elif data.stat().st_size < end:
+            problems.append(f"'{location}' is cut off: {data.stat().st_size} of at least {end} bytes")
+    if problems:
+        raise NatdeployError(
+            f"'{path.name}' keeps its weights in other files, and these cannot be used",
+            got="; ".join(problems),
+            next_step="Copy the .data file together with the model, or export it again without --external-data",
+        )
+
+
+def check_target(path: Path, suffix: str) -> None:
+    """Refuse a target that cannot be written to, before the work whose result goes there.
+
+    Raises:
+        NatdeployError: If the name does not end in ``suffix``, the directory is missing, or a directory stands there.
+    """
+    problem = None
+    if path.suffix != suffix:
+        problem = f"a name that does not end in {suffix}"
+    elif path.is_dir():
+        problem = "a directory of that name"
+    elif not path.parent.exists():
+        problem = f"no directory '{path.parent}'"
+    elif not path.parent.is_dir():
+        problem = f"'{path.parent}', which is no directory"
+    elif not os.access(path.parent, os.W_OK):
+        problem = f"the directory '{path.parent}', in which nothing can be written"
+    if problem is not None:
+        raise NatdeployError(
+            f"cannot write '{path}'",
+            got=problem,
+            needed=f"a file name that ends in {suffix}, in a directory that exists and can be written to",
+        )
+
+
+def write_onnx(model: ir.Model, path: Path, external_data: bool = False) -> int:
     """Check and write a model: beside the target first, then renamed, so that nothing half-written ever stands there.
 
     Args:
         model: What to write; the same model always gives the same bytes.
         path: Target; replaced if it exists.
         external_data: Put the weights into ``NAME.data`` beside it (needed over 2 GiB).
+
+    Returns:
+        Bytes written, external data included.
 
     Raises:
         NatdeployError: If the model is too large for one file, or the target cannot be written.
@@ -63,20 +124,46 @@ def write_onnx(model: ir.Model, path: Path, external_data: bool = False) -> None
             needed="less than 2 GiB in one ONNX file",
             next_step="Use --external-data",
         )
-    data = f"{path.name}.data"
+    data = path.with_name(f"{path.name}.data")
     with writing_beside(path) as directory:
         if external_data:
-            ir.save(model, directory / path.name, external_data=data, size_threshold_bytes=1024)
+            ir.save(model, directory / path.name, external_data=data.name, size_threshold_bytes=1024)
         else:
             proto = ir.to_proto(model)
             (directory / path.name).write_bytes(proto.SerializeToString(deterministic=True))
             del proto
         onnx.checker.check_model(str(directory / path.name), full_check=True)
-        if external_data:
-            (directory / data).replace(path.with_name(data))
-        (directory / path.name).replace(path)
-    if not external_data:
-        path.with_name(data).unlink(missing_ok=True)  # of an earlier export with --external-data
+        written = sum(file.stat().st_size for file in directory.iterdir())
+        stale = not external_data and data.exists() and _refers_to(path, data.name)
+        with _interrupted_later():
+            if (directory / data.name).exists():
+                (directory / data.name).replace(data)
+            (directory / path.name).replace(path)
+            if stale:
+                data.unlink(missing_ok=True)
+    return written
+
+
+def _refers_to(path: Path, data: str) -> bool:
+    """Whether the file that is about to be replaced keeps its weights in ``data``."""
+    try:
+        tensors = onnx.load(path, load_external_data=False).graph.initializer
+    except (DecodeError, OSError):
+        return False
+    return any(entry.value == data for tensor in tensors for entry in tensor.external_data if entry.key == "location")
+
+
+@contextlib.contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Let Ctrl-C wait: a model and its external data are renamed together or not at all."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -87,7 +174,7 @@ def writing_beside(path: Path) -> Iterator[Path]:
         NatdeployError: If the place cannot be written to, or runs full.
     """
     try:
-        directory = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        directory = Path(tempfile.mkdtemp(prefix=".natdeploy.", dir=path.parent))
     except OSError as error:
         raise _unwritable(path, error) from error
     try:

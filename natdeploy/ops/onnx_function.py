@@ -44,10 +44,9 @@ def function_for(op_type: str, rank: int, has_rpb: bool) -> ir.Function:
     rpb = op.Cast(inputs[-1], to=ir.DataType.FLOAT) if has_rpb else None
     data = inputs[:-1] if has_rpb else inputs
     query, key, value, extents = _heads_first(op, op_type, data, rank)
-    tables, count = _tile_tables(op, rank, extents)
-    assert tables.bias is not None
+    tables, bias_index, count = _tile_tables(op, rank, extents, op.Shape(query, start=3))
     scaled = op.Mul(query, op.attribute("scale", "float"))
-    bias = bias_from_rpb(op, rpb, tables.bias, count)
+    bias = bias_from_rpb(op, rpb, bias_index, count)
     attended = op.Transpose(attention_over_tiles(op, scaled, key, value, bias, tables), perm=[0, 2, 1, 3])
     output = op.CastLike(op.Reshape(attended, _output_shape(op, op_type, data[0], rank)), data[0])
     output.name = spec.output.name
@@ -132,8 +131,10 @@ def _axis(op: NodeBuilder, extent: ir.Value, kernel: ir.Value, dilation: ir.Valu
     )
 
 
-def _tile_tables(op: NodeBuilder, rank: int, extents: list[ir.Value]) -> tuple[TileTables, ir.Value]:
-    """Combine the axes' tables into flat ones; also ``prod(2k - 1)``."""
+def _tile_tables(
+    op: NodeBuilder, rank: int, extents: list[ir.Value], head_dim: ir.Value
+) -> tuple[TileTables, ir.Value, ir.Value]:
+    """Combine the axes' tables into flat ones; also the index of each pair's bias, and ``prod(2k - 1)``."""
     kernel_size, dilation = op.attribute("kernel_size", "ints"), op.attribute("dilation", "ints")
     axes = [
         _axis(op, extent, op.Gather(kernel_size, op.constant(i)), op.Gather(dilation, op.constant(i)))
@@ -147,15 +148,13 @@ def _tile_tables(op: NodeBuilder, rank: int, extents: list[ir.Value]) -> tuple[T
     pairs = _mixed_radix(op, [a.relative for a in axes], [a.span for a in axes])
     outside = [op.Where(a.inside, scaled, count) for a, scaled in zip(axes, pairs, strict=True)]
     bias = op.Min(_grid_sum(op, outside, dims=3), count)
-    places = op.Add(
-        op.Mul(
-            _mixed_sum(op, [a.tile_of for a in axes], [a.tiles for a in axes]),
-            _product(op, [a.queries for a in axes]),
-        ),
-        _mixed_sum(op, [a.place_of for a in axes], [a.queries for a in axes]),
-    )
-    where = op.Reshape(places, op.constant([-1]))
-    return TileTables(query=query, key=key, bias=bias, where=where), count
+    per_tile = _product(op, [a.queries for a in axes])
+    tile_of = _mixed_sum(op, [a.tile_of for a in axes], [a.tiles for a in axes])
+    place_of = _mixed_sum(op, [a.place_of for a in axes], [a.queries for a in axes])
+    where = op.Reshape(op.Add(op.Mul(tile_of, per_tile), place_of), op.constant([-1]))
+    count_of_places = op.Unsqueeze(op.Mul(_product(op, [a.tiles for a in axes]), per_tile), op.constant([0]))
+    places = op.Concat(op.constant([0, 0]), count_of_places, head_dim, axis=0)
+    return TileTables(query=query, key=key, where=where, places=places), bias, count
 
 
 def _mixed_radix(op: NodeBuilder, digits: list[ir.Value], radices: list[ir.Value]) -> list[ir.Value]:

@@ -66,7 +66,14 @@ def _axis_tables(extent: int, kernel: int, dilation: int, tile: int) -> _AxisTab
 
 @dataclass(frozen=True)
 class _MapTables:
-    """All axes together, flat: the arrays of :class:`natdeploy.ops.onnx_tiles.TileTables`."""
+    """All axes together, flat.
+
+    Args:
+        query: ``[tiles, queries]`` token of each query.
+        key: ``[tiles, keys]`` token of each key.
+        bias: ``[tiles, queries, keys]`` index into the flattened rpb, its length where not a neighbour.
+        where: ``[tokens]`` position of each token among ``tiles * queries``.
+    """
 
     query: IntArray
     key: IntArray
@@ -165,8 +172,8 @@ def portable_attention(
     values = TileTables(
         query=None if whole else op.constant(tables.query),
         key=None if whole else op.constant(tables.key),
-        bias=None,
         where=None if whole else op.constant(tables.where),
+        places=None if whole else op.constant([0, 0, tables.query.size, head_dim]),
     )
     scaled = op.Mul(query, op.constant(neighborhood.scale, np.float32))
     bias = _scores_bias(op, rpb, tables, neighborhood, whole)

@@ -8,7 +8,7 @@ of minus infinity takes out the pairs that are no neighbours. So the op becomes 
       key   [tokens] --Gather key_index----> [tiles, keys] ----+                            |
       value [tokens] --Gather key_index----> [tiles, keys] ---------------------------------+
 
-Four index tables describe it. ``onnx_function.py`` computes them inside the graph, ``onnx_portable.py`` ahead of time.
+Index tables describe it. ``onnx_function.py`` computes them inside the graph, ``onnx_portable.py`` ahead of time.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ TILE = 8
 
 @dataclass(frozen=True)
 class TileTables:
-    """Index tables as graph values; None where the table would be the identity.
+    """Index tables as graph values; all None where one tile is the whole map.
 
     Args:
         query: ``[tiles, queries]`` token of each query (the last one of its group is repeated to fill a tile).
         key: ``[tiles, keys]`` token of each key in the tile's halo.
-        bias: ``[tiles, queries, keys]`` index into the flattened rpb, or its length where not a neighbour.
         where: ``[tokens]`` position of each token among ``tiles * queries``.
+        places: Shape ``[B, heads, tiles * queries, head_dim]``; a 0 keeps the dimension as it is.
     """
 
     query: ir.Value | None
     key: ir.Value | None
-    bias: ir.Value | None
     where: ir.Value | None
+    places: ir.Value | None
 
 
 def attention_over_tiles(
@@ -71,10 +71,7 @@ def attention_over_tiles(
         scores = op.Add(scores, scores_bias)
     output: ir.Value = op.MatMul(op.Softmax(scores, axis=-1), value)
     if tiled:
-        # [B, heads, tiles, queries, head_dim] to [B, heads, tiles*queries, head_dim], for any batch, 0 too.
-        places = op.ReduceProd(op.Shape(output, start=2, end=4), keepdims=1)
-        shape = op.Concat(op.Shape(output, end=2), places, op.Shape(output, start=4), axis=0)
-        output = op.Gather(op.Reshape(output, shape), tables.where, axis=2)
+        output = op.Gather(op.Reshape(output, tables.places), tables.where, axis=2)
     return output
 
 
@@ -84,7 +81,7 @@ def bias_from_rpb(op: NodeBuilder, rpb: ir.Value | None, bias_index: ir.Value, c
     Args:
         op: Takes the nodes.
         rpb: ``[heads, 2*k-1 per axis]`` float32, or None.
-        bias_index: See :class:`TileTables`.
+        bias_index: ``[tiles, queries, keys]`` index into the flattened rpb, ``count`` where not a neighbour.
         count: int64 scalar, ``prod(2*k-1)``: the index that means "not a neighbour".
 
     Returns:
