@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onnx_files.exported import error, run
 from PIL import Image
 from safetensors import safe_open
 
 from natdeploy import model_from_weights, weights_from_checkpoint
+from natdeploy.onnx_files.export import onnx_from_checkpoint
+from natdeploy.onnx_files.settings import ExportSettings
 from natdeploy.preprocessing import Preprocessing, batch_from_images
 
 ROOT = Path(__file__).parents[1]
@@ -63,6 +66,19 @@ def test_held_out_digits_are_read_as_well_as_the_readme_says(model, checkpoint, 
     # Any backend must give the same top-1, so no scan may hang on rounding: 1e-4 is what backends may differ by.
     best, second = logits.topk(2).values.unbind(-1)
     assert (best - second).min() > 0.01 * logits.std()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [ExportSettings(), ExportSettings(form="portable"), ExportSettings(dynamic_size=(32, 64))],
+    ids=["hybrid", "portable", "free-size"],
+)
+def test_onnxruntime_reads_every_held_out_digit_as_pytorch_does(model, checkpoint, held_out, tmp_path, settings):
+    onnx_from_checkpoint(checkpoint, tmp_path / "digits.onnx", settings)
+    expected = logits_of(model, checkpoint, held_out).numpy()
+    found = run(tmp_path / "digits.onnx", batch_from_images(held_out, checkpoint.preprocessing))["logits"]
+    assert (found.argmax(-1) == expected.argmax(-1)).all()
+    assert error(expected, found) <= 1e-4  # top-1 alone would let a faulty bias or padding through
 
 
 def test_every_shipped_image_is_read_right(model, checkpoint):
