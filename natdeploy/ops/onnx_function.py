@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from natdeploy.ops.onnx_nodes import OPSET, NodeBuilder
-from natdeploy.ops.onnx_tiles import TILE, TileTables, attention_over_tiles, bias_from_rpb
+from natdeploy.ops.onnx_tiles import TILE, WHOLE, TileTables, attention_over_tiles, bias_from_rpb
 from natdeploy.ops.spec import DOMAIN, OPERATORS, PACKED
 
 
@@ -95,7 +95,8 @@ def _axis(op: NodeBuilder, extent: ir.Value, kernel: ir.Value, dilation: ir.Valu
     """
     zero, one = op.constant(0), op.constant(1)
     longest = _ceil_div(op, extent, dilation)
-    per_group = _ceil_div(op, longest, op.constant(TILE))
+    is_whole = op.LessOrEqual(longest, op.constant(WHOLE))
+    per_group = op.Where(is_whole, one, _ceil_div(op, longest, op.constant(TILE)))
     queries = _ceil_div(op, longest, per_group)
     keys = op.Min(op.Sub(op.Add(queries, kernel), one), longest)
     tiles = op.Mul(dilation, per_group)

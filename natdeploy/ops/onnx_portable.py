@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from natdeploy.ops.onnx_nodes import NodeBuilder
-from natdeploy.ops.onnx_tiles import TILE, TileTables, attention_over_tiles
+from natdeploy.ops.onnx_tiles import TILE, WHOLE, TileTables, attention_over_tiles
 from natdeploy.ops.spec import PACKED, Neighborhood
 
 IntArray = npt.NDArray[np.int64]
@@ -38,10 +38,10 @@ class _AxisTables:
     place_of: IntArray
 
 
-def _axis_tables(extent: int, kernel: int, dilation: int, tile: int) -> _AxisTables:
+def _axis_tables(extent: int, kernel: int, dilation: int) -> _AxisTables:
     """Cut each dilation group into tiles; groups whose last tile is not full repeat their last query."""
     longest = math.ceil(extent / dilation)
-    per_group = math.ceil(longest / tile)
+    per_group = 1 if longest <= WHOLE else math.ceil(longest / TILE)
     queries = math.ceil(longest / per_group)
     keys = min(queries + kernel - 1, longest)
     query: list[IntArray] = []
@@ -82,10 +82,10 @@ class _MapTables:
 
 
 @functools.lru_cache(maxsize=64)
-def _map_tables(extents: tuple[int, ...], neighborhood: Neighborhood, tile: int) -> _MapTables:
+def _map_tables(extents: tuple[int, ...], neighborhood: Neighborhood) -> _MapTables:
     """Combine the axes over their product grid."""
     axes = [
-        _axis_tables(extent, kernel, dilation, tile)
+        _axis_tables(extent, kernel, dilation)
         for extent, kernel, dilation in zip(extents, neighborhood.kernel_size, neighborhood.dilation, strict=True)
     ]
     spans, count = neighborhood.rpb_shape, math.prod(neighborhood.rpb_shape)
@@ -134,7 +134,6 @@ def portable_attention(
     extents: tuple[int, ...],
     neighborhood: Neighborhood,
     dtype: ir.DataType,
-    tile: int = TILE,
 ) -> ir.Value:
     """Write the op for a map of fixed ``extents``; the batch stays free.
 
@@ -147,14 +146,13 @@ def portable_attention(
         extents: Spatial size of the map.
         neighborhood: Window; no stride, not causal.
         dtype: Of the data tensors; arithmetic is float32.
-        tile: Queries per tile and axis, at the most.
 
     Returns:
         The output, in the shape and dtype of the contract.
     """
     data = inputs[:1] if op_type == PACKED else inputs[:3]
     rpb = inputs[len(data)] if len(inputs) > len(data) else None
-    tables = _map_tables(tuple(extents), neighborhood, tile)
+    tables = _map_tables(tuple(extents), neighborhood)
     floats = [x if dtype == ir.DataType.FLOAT else op.Cast(x, to=ir.DataType.FLOAT) for x in data]
     tokens = math.prod(extents)
     same = tables.query.shape == tables.key.shape and bool((tables.query == tables.key).all())

@@ -1,0 +1,5 @@
+"""``python -m natdeploy`` is the ``natdeploy`` command."""
+
+from natdeploy.cli import main
+
+main()
