@@ -37,11 +37,13 @@ LIMITS = {"portable": 1.6, "hybrid, fixed size": 2.5, "hybrid, free size": 4.0}
 EXPORT_LIMIT_S, HELP_LIMIT_S, MEMORY_LIMIT = 20.0, 0.3, 4.0
 
 _PEAK = """
-import resource, sys
+import sys
 import onnx, onnxscript, torch, torch.onnx._internal.exporter._core
 from natdeploy.checkpoints import weights_from_checkpoint
 from natdeploy.onnx_files.export import onnx_from_checkpoint
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def peak():  # of this process alone: ru_maxrss would start at the parent's
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 before = peak()
 checkpoint = weights_from_checkpoint(sys.argv[1])
 onnx_from_checkpoint(checkpoint, sys.argv[2])
@@ -151,9 +153,8 @@ def _output(command: list[str]) -> str:
 
 
 def _page(arguments: argparse.Namespace, rows: list[dict], costs: list[dict]) -> str:
-    versions = ", ".join(
-        f"{p} {importlib.metadata.version(p)}" for p in ("onnxruntime", "torch", "onnxscript", "numpy")
-    )
+    packages = ("onnxruntime", "torch", "onnxscript", "numpy")
+    versions = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
     command = "python scripts/bench_cpu.py" + (f" --write {arguments.write}" if arguments.write else "")
     lines = [
         "# Performance",
