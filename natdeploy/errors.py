@@ -17,7 +17,12 @@ class NatdeployError(Exception):
         got: What was found there.
         needed: What would have been accepted.
         next_step: The command or change that mends it.
+
+    Attributes:
+        exit_status: What the command line ends with.
     """
+
+    exit_status = EXIT_FAILED
 
     def __init__(
         self, what: str, *, got: str | None = None, needed: str | None = None, next_step: str | None = None
@@ -31,6 +36,12 @@ class NatdeployError(Exception):
         if next_step:  # one that ends with a quoted command stays without a full stop: it is there to be copied
             parts.append(next_step.strip() if next_step.rstrip().endswith(("'", "`")) else _sentence(next_step))
         super().__init__(" ".join(parts))
+
+
+class ContradictionError(NatdeployError):
+    """A request contradicts itself, whatever the files hold: on the command line a wrong usage, exit status 2."""
+
+    exit_status = EXIT_USAGE
 
 
 class MissingDependencyError(NatdeployError):

@@ -25,6 +25,20 @@ def describe_file(path: str | Path, variant: str | None = None) -> dict[str, Any
     return describe_onnx(Path(path)) if str(path).endswith(".onnx") else describe_checkpoint(str(path), variant)
 
 
+def probes_of_file(path: str | Path) -> list[str]:
+    """List the names of the inner tensors that an ONNX file of ours knows, in graph order.
+
+    Raises:
+        NatdeployError: If it cannot be read, or is a checkpoint: its tensors get names when it is exported.
+    """
+    if not str(path).endswith(".onnx"):
+        raise NatdeployError(
+            f"'{path}' is no ONNX file, and only these have probes",
+            next_step="Export it with `natdeploy export` and inspect the file",
+        )
+    return list(describe_onnx(Path(path))["probes"])
+
+
 def describe_onnx(path: Path) -> dict[str, Any]:
     """Describe an ONNX file: form, sizes, attention layers, operators. Weights in external data are not read."""
     import onnx_ir as ir
@@ -57,7 +71,7 @@ def describe_onnx(path: Path) -> dict[str, Any]:
         "labels": len(metadata.labels) if metadata else 0,
         "preprocessing": metadata.preprocessing.to_json() if metadata else None,
         "precision": dict(metadata.precision) if metadata else None,
-        "opset": dict(model.graph.opset_imports),
+        "opsets": {domain or "ai.onnx": version for domain, version in sorted(model.graph.opset_imports.items())},
         "ir_version": model.ir_version,
         "inputs": [_tensor(value) for value in model.graph.inputs],
         "outputs": [_tensor(value) for value in model.graph.outputs],
@@ -71,6 +85,9 @@ def describe_onnx(path: Path) -> dict[str, Any]:
 
 def describe_checkpoint(path: str, variant: str | None = None) -> dict[str, Any]:
     """Describe a checkpoint: configuration, parameters, the outputs that it can give, the variants that fit."""
+    from natdeploy.environment import require
+
+    require("export")
     from natdeploy.checkpoints import weights_from_checkpoint
     from natdeploy.models.outputs import available_outputs
 
@@ -98,7 +115,7 @@ def _fitting(checkpoint: Any) -> list[str]:
 
 def _tensor(value: Any) -> dict[str, Any]:
     shape = [dim if isinstance(dim, int) else str(dim) for dim in value.shape] if value.shape is not None else None
-    return {"name": value.name, "dtype": value.dtype.name.lower() if value.dtype else None, "shape": shape}
+    return {"name": value.name, "dtype": value.dtype.numpy().name if value.dtype else None, "shape": shape}
 
 
 def _attention(attention: Any) -> dict[str, Any]:

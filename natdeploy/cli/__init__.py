@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from natdeploy.cli.infer import infer
 from natdeploy.cli.inspect import inspect
 from natdeploy.cli.lower import lower
 from natdeploy.cli.verify import verify
+from natdeploy.console import finish_output, give_up_on, say
 from natdeploy.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, NatdeployError
 
 
@@ -39,27 +41,27 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give its exit status (docs/design.md §7)."""
     try:
         status = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        finish_output()
     except NatdeployError as error:
-        click.echo(f"error: {error}", err=True)
-        return EXIT_FAILED
+        say("error: " + " ".join(str(error).split()))
+        return error.exit_status
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        say("interrupted")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of a pipe went away: nobody is left to tell
+    except (BrokenPipeError, SystemExit):  # click turns the former into the latter
+        give_up_on(sys.stdout)  # the reader of a pipe went away: nobody is left to tell
         return EXIT_FAILED
     except MemoryError:
-        click.echo("error: out of memory. Use a smaller image size or batch.", err=True)
+        say("error: out of memory. Use a smaller image size or batch.")
         return EXIT_FAILED
     except Exception:
         traceback.print_exc()
-        click.echo(
+        say(
             "This is a bug in natdeploy. Please report it with the traceback above and the output of "
-            "`python -m natdeploy.environment`.",
-            err=True,
+            "`python -m natdeploy.environment`."
         )
         return EXIT_FAILED
     return status if isinstance(status, int) else EXIT_DONE
@@ -67,4 +69,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """Entry point of the ``natdeploy`` command."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # labels and file names that the terminal's encoding lacks
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.exit(run())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from natdeploy.cli import options
+from natdeploy.console import print_json, print_table
 
 
 @click.command()
@@ -16,7 +17,10 @@ def doctor(as_json: bool) -> None:
     Example:
       natdeploy doctor
     """
-    from natdeploy.cli.messages import doctor_message
     from natdeploy.environment import describe, examine
 
-    doctor_message(examine(), describe(), as_json)
+    if as_json:
+        print_json(describe())
+        return
+    rows = [(finding.subject, finding.state, finding.detail, finding.advice) for finding in examine()]
+    print_table(("what", "state", "found", "to do"), rows)

@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import shlex
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from natdeploy.cli import options
+from natdeploy.console import human_size, print_facts, print_json, say, working
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from natdeploy.onnx_files.export import ExportSummary
 
 
 @click.command()
 @click.argument("checkpoint")
 @options.output
 @options.variant
-@options.form
-@click.option("--image-size", type=options.ImageSize(), help="Fixed image size; the checkpoint's own by default.")
-@click.option("--dynamic-size", type=options.SizeRange(), help="Accept any height and width in this range.")
-@click.option("--batch", type=options.Batch(), default="dynamic", show_default=True, help="Fixed or free batch.")
-@click.option("--outputs", type=options.Names(), default=(), help="logits, pooled, feature_maps.stage1 …")
+@options.form("hybrid")
+@click.option("--image-size", type=options.image_size, metavar="N|HxW", help="Fixed size [default: the checkpoint's].")
+@click.option("--dynamic-size", type=options.size_range, metavar="MIN:MAX", help="Any height and width in this range.")
+@click.option(
+    "--batch",
+    type=options.batch,
+    default="dynamic",
+    show_default=True,
+    metavar="N|dynamic",
+    help="Fixed, or free.",
+)
+@click.option(
+    "--outputs",
+    type=options.names,
+    default="",
+    metavar="A,B,…",
+    help="logits, pooled, feature_maps.stage1 … (`natdeploy inspect CHECKPOINT` lists them) [default: logits, or "
+    "else the feature maps].",
+)
 @options.external_data
 @options.as_json
-def export(checkpoint: str, output: str, variant: str | None, as_json: bool, **settings: Any) -> None:
+def export(checkpoint: str, output: Path, variant: str | None, as_json: bool, **settings: Any) -> None:
     r"""Export CHECKPOINT to ONNX, with neighborhood attention as one custom op.
 
     CHECKPOINT is a Hugging Face directory or hub id, a directory or .pth file of the original authors, or
@@ -31,14 +51,45 @@ def export(checkpoint: str, output: str, variant: str | None, as_json: bool, **s
     Example:
       natdeploy export random:nat_mini -o nat_mini.onnx --dynamic-size 64:512
     """
-    from natdeploy.checkpoints import weights_from_checkpoint
-    from natdeploy.cli.messages import export_message, export_settings
-    from natdeploy.console import working
     from natdeploy.environment import require
-    from natdeploy.onnx_files.export import onnx_from_checkpoint
 
     require("export")
-    loaded = weights_from_checkpoint(checkpoint, variant)
+    from natdeploy.checkpoints import weights_from_checkpoint
+    from natdeploy.onnx_files.export import onnx_from_checkpoint
+    from natdeploy.onnx_files.settings import ExportSettings
+
     with working(f"exporting {checkpoint} (some 5 to 30 s)"):
-        summary = onnx_from_checkpoint(loaded, Path(output), export_settings(settings))
-    export_message(summary, checkpoint, variant, as_json)
+        loaded = weights_from_checkpoint(checkpoint, variant)
+        summary = onnx_from_checkpoint(loaded, output, ExportSettings(**settings))
+    _print_summary(summary, as_json)
+    say(f"Next: {_next_command(summary, checkpoint, variant)}")
+
+
+def _print_summary(summary: ExportSummary, as_json: bool) -> None:
+    metadata = summary.metadata
+    document = {
+        "file": str(summary.path),
+        "bytes": summary.size_bytes,
+        "form": metadata.form,
+        "attention_layers": summary.attention_layers,
+        "image_sizes": str(metadata.size_limits),
+        "batch": metadata.size_limits.batch or "any",
+        "outputs": list(metadata.outputs),
+    }
+    if as_json:
+        print_json(document)
+        return
+    facts = {**document, "bytes": human_size(summary.size_bytes), "outputs": ", ".join(metadata.outputs)}
+    names = {"bytes": "size"}
+    print_facts(
+        f"exported {metadata.variant or metadata.config.family}",
+        [(names.get(name, name.replace("_", " ")), str(fact)) for name, fact in facts.items()],
+    )
+
+
+def _next_command(summary: ExportSummary, checkpoint: str, variant: str | None) -> str:
+    file = shlex.quote(str(summary.path))
+    if summary.metadata.form == "plugin":
+        return f"natdeploy lower {file} -o portable.onnx  (ONNX Runtime has no kernel for the plugin form)"
+    option = f" --variant {variant}" if variant else ""
+    return f"natdeploy verify {file} --checkpoint {shlex.quote(checkpoint)}{option}"

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from natdeploy.cli import options
+from natdeploy.console import print_json, print_table, working
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from natdeploy.inference import Classification
 
 
 @click.command()
-@click.argument("artifact", type=click.Path(path_type=Path))
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
-@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="Guesses per image.")
+@click.argument("artifact", type=options.path)
+@click.argument("images", nargs=-1, required=True, type=options.path, metavar="IMAGE...")
+@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, metavar="N", help="Guesses per image.")
 @options.as_json
 def infer(artifact: Path, images: tuple[Path, ...], top: int, as_json: bool) -> None:
     r"""Classify images; ARTIFACT brings preprocessing and labels.
@@ -21,12 +28,23 @@ def infer(artifact: Path, images: tuple[Path, ...], top: int, as_json: bool) -> 
     Example:
       natdeploy infer nat_mini.onnx cat.jpg dog.png --top 3
     """
-    from natdeploy.cli.messages import infer_message
-    from natdeploy.console import working
     from natdeploy.environment import require
-    from natdeploy.inference import classify
 
     require("infer")
-    with working(f"classifying {len(images)} images"):
-        found = classify(artifact, images, top)
-    infer_message(found, as_json)
+    from natdeploy.inference import classify
+
+    with working(f"classifying {len(images)} image{'s' if len(images) > 1 else ''}") as step:
+        found = classify(artifact, images, top, each=step.each)
+    _print_classes(found, as_json)
+
+
+def _print_classes(found: Sequence[Classification], as_json: bool) -> None:
+    if as_json:
+        print_json([one.to_json() for one in found])
+        return
+    rows = [
+        (str(one.image) if rank == 0 else "", str(rank + 1), guess.label, f"{100 * guess.probability:.2f} %")
+        for one in found
+        for rank, guess in enumerate(one.guesses)
+    ]
+    print_table(("image", "rank", "label", "probability"), rows)

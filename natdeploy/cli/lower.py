@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import shlex
+from typing import TYPE_CHECKING
 
 import click
 
 from natdeploy.cli import options
+from natdeploy.console import human_size, print_facts, print_json, say, working
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()
-@click.argument("model", type=click.Path())
+@click.argument("model", type=options.path)
 @options.output
-@options.form
+@options.form("portable")
 @options.external_data
 @options.as_json
-def lower(model: str, output: str, form: str | None, external_data: bool, as_json: bool) -> None:
-    r"""Write MODEL in another form (portable by default).
+def lower(model: Path, output: Path, form: str, external_data: bool, as_json: bool) -> None:
+    r"""Write MODEL in another form; names of inputs, outputs and inner tensors stay.
 
     \b
     Example:
       natdeploy lower nat_mini.onnx -o nat_mini.portable.onnx
     """
-    from natdeploy.cli.messages import lower_message
-    from natdeploy.console import working
     from natdeploy.onnx_files.lower import lowered_from_onnx
 
-    form = form or "portable"
     with working(f"writing the {form} form of {model}"):
-        lowered_from_onnx(Path(model), Path(output), form, external_data)
-    lower_message(Path(output), form, as_json)
+        size = lowered_from_onnx(model, output, form, external_data)
+    if as_json:
+        print_json({"file": str(output), "form": form, "bytes": size})
+    else:
+        print_facts(f"lowered {model.name}", [("file", str(output)), ("form", form), ("size", human_size(size))])
+    say(f"Next: natdeploy inspect {shlex.quote(str(output))}")

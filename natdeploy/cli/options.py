@@ -1,71 +1,80 @@
-"""Options that several commands share, one decorator each, and the value types of ours."""
+"""Options that several commands share, one decorator each, and the value types of ours.
+
+The types are functions, which click calls with the text that was given, or with the default.
+"""
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
-
-class ImageSize(click.ParamType[tuple[int, int]]):
-    """``N`` or ``HxW``, in pixels."""
-
-    name = "N|HxW"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Parse; gives (height, width)."""
-        match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(value))
-        if not match:
-            self.fail(f"'{value}' is no image size; write 224 or 480x640 (height x width).", param, ctx)
-        return int(match[1]), int(match[2] or match[1])
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
-class SizeRange(click.ParamType[tuple[int, int]]):
-    """``MIN:MAX``, in pixels."""
-
-    name = "MIN:MAX"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Parse; gives (smallest, largest)."""
-        match = re.fullmatch(r"(\d+):(\d+)", str(value))
-        if not match:
-            self.fail(f"'{value}' is no range of sizes; write 64:512.", param, ctx)
-        return int(match[1]), int(match[2])
+def image_size(text: Any) -> tuple[int, int]:
+    """Parse ``N`` or ``HxW``, in pixels; gives (height, width)."""
+    match = re.fullmatch(r"([0-9]{1,9})(?:x([0-9]{1,9}))?", str(text))
+    if not match:
+        raise click.BadParameter(f"'{text}' is no image size; write 224 or 480x640 (height x width).")
+    return int(match[1]), int(match[2] or match[1])
 
 
-class Batch(click.ParamType[int | str]):
-    """``N`` or ``dynamic``."""
-
-    name = "N|dynamic"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        """Parse; ``dynamic`` stays as it is."""
-        if value == "dynamic":
-            return "dynamic"
-        if not re.fullmatch(r"\d+", str(value)) or int(value) < 1:
-            self.fail(f"'{value}' is no batch; write a positive number or 'dynamic'.", param, ctx)
-        return int(value)
+def size_range(text: Any) -> tuple[int, int]:
+    """Parse ``MIN:MAX``, in pixels; gives (smallest, largest)."""
+    match = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", str(text))
+    if not match:
+        raise click.BadParameter(f"'{text}' is no range of sizes; write 64:512.")
+    return int(match[1]), int(match[2])
 
 
-class Names(click.ParamType[tuple[str, ...]]):
-    """Names, separated by commas."""
+def batch(text: Any) -> int | None:
+    """Parse ``N`` or ``dynamic``; gives None for the latter."""
+    if text == "dynamic":
+        return None
+    if not re.fullmatch(r"[0-9]{1,12}", str(text)) or int(text) < 1:
+        raise click.BadParameter(f"'{text}' is no batch; write a positive number or 'dynamic'.")
+    return int(text)
 
-    name = "A,B,…"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Parse; empty names are dropped."""
-        if isinstance(value, tuple):
-            return value
-        return tuple(name.strip() for name in str(value).split(",") if name.strip())
+def names(text: Any) -> tuple[str, ...]:
+    """Parse names that are separated by commas; empty ones are dropped."""
+    return tuple(name.strip() for name in str(text).split(",") if name.strip())
 
+
+def tolerance(text: Any) -> float:
+    """Parse a finite number that is not negative."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise click.BadParameter(f"'{text}' is no tolerance; write a number such as 1e-4.")
+    return value
+
+
+# A path is looked at by the library, never by click: what depends on files ends with status 1, not 2.
+path = click.Path(path_type=Path)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-output = click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help="File to write.")
-variant = click.option("--variant", help="Published variant, for a bare .pth file (it does not hold its dilations).")
-external_data = click.option("--external-data", is_flag=True, help="Weights into OUTPUT.data (needed over 2 GiB).")
-form = click.option(
-    "--form",
-    type=click.Choice(["hybrid", "plugin", "portable"]),
-    help="hybrid: the op, with a function that any runtime can inline; plugin: the op alone; portable: standard ONNX.",
+output = click.option("-o", "--output", required=True, type=path, metavar="FILE", help="File to write (.onnx).")
+variant = click.option(
+    "--variant", metavar="NAME", help="Published variant, for a bare .pth file (it does not hold its dilations)."
 )
+external_data = click.option("--external-data", is_flag=True, help="Weights into OUTPUT.data (needed over 2 GiB).")
+
+
+def form(default: str) -> Callable[[Decorated], Decorated]:
+    """Give the option ``--form``, with the default of a command."""
+    return click.option(
+        "--form",
+        type=click.Choice(["hybrid", "plugin", "portable"]),
+        default=default,
+        show_default=True,
+        help="hybrid: the op, with a function that any runtime can inline; plugin: the op alone; "
+        "portable: standard ONNX.",
+    )

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import shlex
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from natdeploy.cli import options
+from natdeploy.console import print_facts, print_json, print_lines, print_table, say, working
 from natdeploy.errors import EXIT_DISAGREES, EXIT_DONE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from natdeploy.verification import VerifyReport
+    from natdeploy.verification.comparison import Comparison
 
 
 @click.command()
-@click.argument("artifact", type=click.Path(path_type=Path))
-@click.option("--checkpoint", help="The reference: what ARTIFACT was exported from.")
+@click.argument("artifact", type=options.path)
+@click.option("--checkpoint", metavar="CHECKPOINT", help="The reference: what ARTIFACT was exported from.")
 @options.variant
-@click.option("--against", type=click.Path(path_type=Path), help="Recorded inputs and outputs (.npz).")
-@click.option("--images", type=click.Path(path_type=Path), help="Verify on the images in this directory.")
-@click.option("--inputs", type=click.Path(path_type=Path), help="Verify on 'pixel_values' of this .npz file.")
+@click.option("--against", type=options.path, metavar="FILE", help="Recorded inputs and outputs (.npz) instead.")
+@click.option("--images", type=options.path, metavar="PATH", help="Verify on an image, or on all in a directory.")
+@click.option("--inputs", type=options.path, metavar="FILE", help="Verify on 'pixel_values' of this .npz file.")
 @click.option(
     "--reference",
     type=click.Choice(["torch", "transformers"]),
@@ -25,10 +33,22 @@ from natdeploy.errors import EXIT_DISAGREES, EXIT_DONE
     show_default=True,
     help="Our PyTorch model, or Hugging Face's own code; both in float64.",
 )
-@click.option("--save-reference", type=click.Path(path_type=Path), help="Record both for --against.")
-@click.option("--tolerance", type=click.FloatRange(min=0), help="Largest error, as a share of an output's deviation.")
+@click.option("--save-reference", type=options.path, metavar="FILE", help="Record a batch for --against (.npz).")
+@click.option(
+    "--tolerance",
+    type=options.tolerance,
+    metavar="X",
+    help="Largest error, as a share of an output's standard deviation [default: by precision, float32 1e-4].",
+)
 @click.option("--layers", is_flag=True, help="Compare every layer, and name the first that drifts.")
-@click.option("--seed", default=0, show_default=True, help="Of the noise that is used where no inputs are given.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Of the noise that is used where no inputs are given.",
+)
 @options.as_json
 def verify(as_json: bool, **request: Any) -> int:
     r"""Prove that ARTIFACT computes what its checkpoint computes. Exit status 3 means that they disagree.
@@ -37,11 +57,69 @@ def verify(as_json: bool, **request: Any) -> int:
     Example:
       natdeploy verify nat_mini.onnx --checkpoint nat-mini/ --images photos/
     """
-    from natdeploy.cli.messages import verify_message
-    from natdeploy.console import working
     from natdeploy.verification import VerifyRequest, verify_artifact
 
-    with working(f"verifying {request['artifact']}"):
-        report = verify_artifact(VerifyRequest(**request))
-    verify_message(report, request["artifact"], as_json)
+    with working(f"verifying {request['artifact']}") as step:
+        report = verify_artifact(VerifyRequest(**request), each=step.each)
+    _print_report(report, request["artifact"], as_json)
+    _say_what_follows(report, request["artifact"])
     return EXIT_DONE if report.agrees else EXIT_DISAGREES
+
+
+def _print_report(report: VerifyReport, artifact: Path, as_json: bool) -> None:
+    if as_json:
+        print_json(report.to_json())
+        return
+    facts = [("reference", report.reference), ("candidate", report.candidate), ("inputs", report.inputs)]
+    tolerance = f"{report.outputs[0].tolerance:.1e} of an output's standard deviation"
+    print_facts(f"verify {artifact}", [*facts, ("tolerance", tolerance)])
+    for title, comparisons in (("layers", report.layers), ("outputs", report.outputs)):
+        if comparisons:
+            print_lines([""])
+            _print_comparisons(comparisons, title)
+    print_lines(["", *_verdict(report, artifact)])
+
+
+def _print_comparisons(comparisons: Sequence[Comparison], title: str) -> None:
+    has_classes = any(one.top1_agreement is not None for one in comparisons)
+    columns = ("name", "shape", "error", "max abs", "max rel", "cosine", *(["top-1"] if has_classes else []), "verdict")
+    rows = [
+        (
+            one.name,
+            "x".join(map(str, one.shape)),
+            f"{one.error:.1e}",
+            f"{one.max_absolute:.1e}",
+            f"{one.max_relative:.1e}",
+            f"{one.cosine:.6f}",
+            *([_percent(one.top1_agreement)] if has_classes else []),
+            one.verdict,
+        )
+        for one in comparisons
+    ]
+    print_table(columns, rows, title=title, optional=("cosine", "max rel", "shape"))
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f} %"
+
+
+def _verdict(report: VerifyReport, artifact: Path) -> list[str]:
+    if report.agrees:
+        return [f"{artifact} agrees with its reference."]
+    lines = [f"DISAGREES: {one.name}: {one.failure}" for one in report.outputs if not one.agrees]
+    if report.passing_tolerance is not None:
+        lines.append(f"All outputs would have passed with --tolerance {report.passing_tolerance:.0e}")
+    if report.first_drifting_layer is not None:
+        lines.append(f"The first layer that drifts is {report.first_drifting_layer.name}.")
+    elif report.layers:
+        lines.append("No layer drifts: the difference arises after the last of them.")
+    return lines
+
+
+def _say_what_follows(report: VerifyReport, artifact: Path) -> None:
+    for note in report.notes:
+        say(f"note: {note}")
+    if report.agrees:
+        say(f"Next: natdeploy infer {shlex.quote(str(artifact))} IMAGE")
+    elif not report.layers:
+        say("Next: the same command with --layers names the first layer that drifts")

@@ -13,7 +13,7 @@ from natdeploy import __version__
 from natdeploy.checkpoints import Checkpoint
 from natdeploy.models import model_from_weights
 from natdeploy.models.outputs import checked_outputs
-from natdeploy.onnx_files.files import write_onnx
+from natdeploy.onnx_files.files import check_target, write_onnx
 from natdeploy.onnx_files.forms import convert_form
 from natdeploy.onnx_files.metadata import KEY, Metadata
 from natdeploy.onnx_files.probes import name_probes
@@ -58,11 +58,10 @@ def onnx_from_checkpoint(
         NatdeployError: If the settings or the checkpoint's tensors do not fit, or the target cannot be written.
     """
     settings, path = settings or ExportSettings(), Path(path)
+    check_target(path, ".onnx")
     model, metadata = _onnx_model(checkpoint, settings)
     layers = sum(len(stage) for stage in checkpoint.config.dilations)
-    write_onnx(model, path, settings.external_data)
-    data = path.with_name(f"{path.name}.data")
-    size = path.stat().st_size + (data.stat().st_size if settings.external_data else 0)
+    size = write_onnx(model, path, settings.external_data)
     return ExportSummary(path, size, layers, metadata)
 
 

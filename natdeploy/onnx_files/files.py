@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -31,7 +33,7 @@ def read_onnx(path: Path) -> ir.Model:
 
 
 def read_onnx_proto(path: Path, external_data: bool = True) -> onnx.ModelProto:
-    """Read an ONNX file as protobuf; the same errors as :func:`read_onnx`, also where ``external_data`` stays unread."""
+    """Read an ONNX file as protobuf; the same errors, also where ``external_data`` stays unread."""
     try:
         model = onnx.load(path, load_external_data=False)
         _check_external_data(model, path)
@@ -129,9 +131,7 @@ def write_onnx(model: ir.Model, path: Path, external_data: bool = False) -> int:
         if external_data:
             ir.save(model, directory / path.name, external_data=data.name, size_threshold_bytes=1024)
         else:
-            proto = ir.to_proto(model)
-            (directory / path.name).write_bytes(proto.SerializeToString(deterministic=True))
-            del proto
+            _write_whole(model, directory / path.name)
         onnx.checker.check_model(str(directory / path.name), full_check=True)
         written = sum(file.stat().st_size for file in directory.iterdir())
         stale = not external_data and data.exists() and _refers_to(path, data.name)
@@ -142,6 +142,53 @@ def write_onnx(model: ir.Model, path: Path, external_data: bool = False) -> int:
             if stale:
                 data.unlink(missing_ok=True)
     return written
+
+
+def _write_whole(model: ir.Model, path: Path) -> None:
+    """Write a single file with one weight in memory at a time; a serialized whole would be two more copies of all.
+
+    By protobuf's wire format: everything but the graph, then the graph without its weights, then weight by weight.
+    """
+    values = [value for value in model.graph.initializers.values() if value.const_value is not None]
+    weights = [value.const_value for value in values]
+    logger = logging.getLogger(ir.serde.__name__)
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it would warn of every weight that is not there
+    try:
+        for value in values:
+            value.const_value = None
+        proto = ir.to_proto(model)
+    finally:
+        logger.setLevel(level)
+        for value, weight in zip(values, weights, strict=True):
+            value.const_value = weight
+    graph = proto.graph.SerializeToString(deterministic=True)
+    proto.ClearField("graph")
+
+    def tensor(value: ir.Value) -> onnx.TensorProto:
+        assert value.const_value is not None
+        value.const_value.name = value.name
+        return ir.serde.serialize_tensor(value.const_value)
+
+    sizes = [tensor(value).ByteSize() for value in values]
+    total = len(graph) + sum(len(_field(onnx.GraphProto, "initializer", size)) + size for size in sizes)
+    with path.open("wb") as file:
+        file.write(proto.SerializeToString(deterministic=True))
+        file.write(_field(onnx.ModelProto, "graph", total) + graph)
+        for value, size in zip(values, sizes, strict=True):
+            file.write(_field(onnx.GraphProto, "initializer", size))
+            file.write(tensor(value).SerializeToString(deterministic=True))
+
+
+def _field(message: Any, name: str, length: int) -> bytes:
+    """Begin of a length-delimited field: its number with wire type 2, and the length, as base-128 numbers."""
+    encoded = bytearray()
+    for number in (message.DESCRIPTOR.fields_by_name[name].number << 3 | 2, length):
+        while number > 0x7F:
+            encoded.append(number & 0x7F | 0x80)
+            number >>= 7
+        encoded.append(number)
+    return bytes(encoded)
 
 
 def _refers_to(path: Path, data: str) -> bool:

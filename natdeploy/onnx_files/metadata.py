@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
@@ -84,27 +84,23 @@ def metadata_from_json(text: str, source: str) -> Metadata:
     """Read and check the document.
 
     Raises:
-        NatdeployError: If it is no JSON, breaks the schema, or is of a newer version.
+        NatdeployError: If it is no JSON, breaks the schema, contradicts itself, or is of a newer version.
     """
-    import jsonschema
-
     try:
-        document = json.loads(text)
-        version = document.get("schema") if isinstance(document, dict) else None
-        if isinstance(version, int) and version > SCHEMA_VERSION:
-            raise NatdeployError(
-                f"the metadata of '{source}' is of version {version}",
-                needed=f"version {SCHEMA_VERSION} or older",
-                next_step="Update natdeploy",
-            )
-        jsonschema.validate(document, _schema())
-    except (json.JSONDecodeError, RecursionError, jsonschema.ValidationError) as error:
-        message = error.message if isinstance(error, jsonschema.ValidationError) else str(error)
+        document = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits is a ValueError of its own
+        raise _damaged(source, [str(error)]) from error
+    version = document.get("schema") if isinstance(document, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
         raise NatdeployError(
-            f"the metadata of '{source}' is damaged", got=message[:300], next_step="Export the checkpoint again"
-        ) from error
+            f"the metadata of '{source}' is of version {version}",
+            needed=f"version {SCHEMA_VERSION} or older",
+            next_step="Update natdeploy",
+        )
+    if problems := _schema_problems(document):
+        raise _damaged(source, problems)
     sizes, checkpoint = document["sizes"], document["checkpoint"]
-    return Metadata(
+    metadata = Metadata(
         form=document["form"],
         config=ModelConfig.from_json(document["config"]),
         labels=tuple(document["labels"]),
@@ -120,6 +116,47 @@ def metadata_from_json(text: str, source: str) -> Metadata:
         precision=document["precision"],
         natdeploy_version=document["natdeploy"],
     )
+    if problems := _contradictions(metadata):
+        raise _damaged(source, problems)
+    return metadata
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _damaged(source: str, problems: Sequence[str]) -> NatdeployError:
+    return NatdeployError(
+        f"the metadata of '{source}' is damaged", got="; ".join(problems)[:500], next_step="Export the checkpoint again"
+    )
+
+
+def _schema_problems(document: object) -> list[str]:
+    """Say where the document breaks the schema; an integer written as 224.0 or true is no integer."""
+    import jsonschema
+
+    base = jsonschema.Draft202012Validator
+    types = base.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    validator = jsonschema.validators.extend(base, type_checker=types)(_schema())
+    errors = sorted(validator.iter_errors(document), key=lambda error: [str(part) for part in error.absolute_path])
+    return [f"{'.'.join(map(str, error.absolute_path)) or 'document'}: {error.message[:150]}" for error in errors[:5]]
+
+
+def _contradictions(metadata: Metadata) -> list[str]:
+    """Say what no schema can: which fields contradict each other."""
+    config, recipe, limits = metadata.config, metadata.preprocessing, metadata.size_limits
+    problems = config.problems()
+    if metadata.labels and len(metadata.labels) != config.num_labels:
+        problems.append(f"{len(metadata.labels)} labels for {config.num_labels} classes")
+    if not len(recipe.mean) == len(recipe.std) == config.num_channels:
+        problems.append(f"{len(recipe.mean)} means, {len(recipe.std)} deviations for {config.num_channels} channels")
+    if recipe.channel_order is not None and config.num_channels != len(recipe.channel_order):
+        problems.append(f"channel_order {recipe.channel_order} for {config.num_channels} channels")
+    if not all(std > 0 for std in recipe.std):
+        problems.append(f"deviations {list(recipe.std)} are not positive")
+    if any(low > high for low, high in zip(limits.minimum, limits.maximum, strict=True)):
+        problems.append(f"sizes from {limits.minimum} to {limits.maximum}")
+    return problems
 
 
 def metadata_from_properties(properties: Mapping[str, str], source: str) -> Metadata:

@@ -36,6 +36,7 @@ class OnnxRuntimeRunner:
     def __init__(self, path: str | Path, threads: int = 0) -> None:
         self._path = Path(path)
         self._threads = threads
+        _check_file(self._path)
         self._session = self._open(str(self._path))
         self._probe_session: tuple[frozenset[str], Any] | None = None
         properties = self._session.get_modelmeta().custom_metadata_map
@@ -76,26 +77,11 @@ class OnnxRuntimeRunner:
         ort = _onnxruntime()
         options = ort.SessionOptions()
         options.intra_op_num_threads = self._threads
-        options.log_severity_level = 3  # errors come as exceptions; warnings are about ONNX Runtime's own doings
+        options.log_severity_level = 4  # errors come as exceptions; the rest is about ONNX Runtime's own doings
         try:
             return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            self._explain(error)
-            raise
-
-    def _explain(self, error: Exception) -> None:
-        """Turn a refusal into one paragraph; what is not understood stays an exception of ONNX Runtime."""
-        text = str(error)
-        name = self._path.name
-        if not self._path.exists():
-            raise NatdeployError(f"there is no ONNX file '{self._path}'") from error
-        if "natdeploy" in text and ("is not a registered function/op" in text or "No Op registered" in text):
-            raise NatdeployError(
-                f"'{name}' is of the plugin form: it has our op without the function that computes it",
-                needed="a file of the hybrid or portable form for ONNX Runtime",
-                next_step=f"Make one with `natdeploy lower {name} -o portable.onnx --form portable`",
-            ) from error
-        raise NatdeployError(f"ONNX Runtime refuses '{name}'", got=_first_line(error)) from error
+        except Exception as error:  # ONNX Runtime raises classes of its own that share no base
+            raise NatdeployError(f"ONNX Runtime refuses '{self._path.name}'", got=_first_line(error)) from error
 
     def _session_with(self, probes: frozenset[str]) -> Any:
         """Give a session with inner tensors as further outputs; the last one is kept."""
@@ -104,6 +90,29 @@ class OnnxRuntimeRunner:
 
             self._probe_session = (probes, self._open(with_probe_outputs(self._path, sorted(probes))))
         return self._probe_session[1]
+
+
+def _check_file(path: Path) -> None:
+    """Read a file as data before ONNX Runtime, whose native code would trust it, opens it.
+
+    Raises:
+        NatdeployError: If it is no ONNX file, misuses our op, or has it without the function that computes it.
+    """
+    import onnx_ir as ir
+
+    from natdeploy.onnx_files.attention_nodes import attention_nodes
+    from natdeploy.onnx_files.files import read_onnx_proto
+
+    model = ir.from_proto(read_onnx_proto(path, external_data=False))
+    nodes = [attention.node for attention in attention_nodes(model, path.name)]
+    without = {node.op_type for node in nodes if (node.domain, node.op_type, node.overload) not in model.functions}
+    if without:
+        raise NatdeployError(
+            f"'{path.name}' is of the plugin form: it has {', '.join(sorted(without))} nodes without the function that "
+            f"computes them",
+            needed="a file of the hybrid or portable form for ONNX Runtime",
+            next_step=f"Make one with `natdeploy lower {path.name} -o portable.onnx --form portable`",
+        )
 
 
 def _onnxruntime() -> Any:

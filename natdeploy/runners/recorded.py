@@ -1,13 +1,15 @@
 """Inputs and outputs recorded once, to be compared with where the reference itself cannot run (a Jetson, a server).
 
-The file is a plain ``.npz``: ``pixel_values``, every output under its name, and the reference's name and environment
-as JSON under ``natdeploy.reference``. Any ``.npz`` with ``pixel_values`` and outputs will do.
+The file is a plain ``.npz``: ``pixel_values``, every output under its name, and the reference's name, environment and
+hash of its weights as JSON under ``natdeploy.reference``. Any ``.npz`` with ``pixel_values`` and outputs will do.
 """
 
 from __future__ import annotations
 
 import json
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,45 +22,64 @@ from natdeploy.runners.protocol import Array, Runner, SizeLimits, TensorSpec
 
 _REFERENCE = "natdeploy.reference"
 
+# What numpy and zipfile raise on damaged or hostile bytes; objects that would have to be unpickled are a ValueError.
+_DAMAGED = (OSError, ValueError, EOFError, TypeError, AttributeError, LookupError, RuntimeError, NotImplementedError,
+            SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)  # fmt: skip
+
 
 def arrays_from_npz(path: Path) -> dict[str, Array]:
     """Read every array of an ``.npz`` file; nothing in it can run code.
 
     Raises:
-        NatdeployError: If the file is missing, damaged, or lacks ``pixel_values``.
+        NatdeployError: If the file is missing, damaged, or lacks usable ``pixel_values``.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise NatdeployError(f"there is no file '{path}'") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise NatdeployError(f"cannot read '{path}' as an .npz file", got=str(error)[:300]) from error
+    except _DAMAGED as error:
+        raise NatdeployError(
+            f"cannot read '{path}' as an .npz file",
+            got=" ".join(str(error).split())[:300] or type(error).__name__,
+            needed="arrays of numbers, as numpy.savez(FILE, pixel_values=...) writes them",
+        ) from error
     if "pixel_values" not in arrays:
         raise NatdeployError(
             f"'{path}' has no array 'pixel_values'", got=", ".join(sorted(arrays)) or "no arrays at all"
         )
-    pixels = arrays["pixel_values"]
-    if pixels.ndim != 4 or pixels.dtype.kind != "f":
-        raise NatdeployError(
-            f"'pixel_values' in '{path}' are no images",
-            got=f"{pixels.dtype} {list(pixels.shape)}",
-            needed="float32 [batch, channels, height, width]",
-        )
-    arrays["pixel_values"] = pixels.astype(np.float32, copy=False)
+    arrays["pixel_values"] = _checked_pixels(arrays["pixel_values"], path)
     return arrays
 
 
-def record_reference(path: Path, runner: Runner, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+def _checked_pixels(pixels: Array, path: Path) -> Array:
+    problem = None
+    if pixels.ndim != 4 or pixels.dtype.kind != "f":
+        problem = f"{pixels.dtype} {list(pixels.shape)}"
+    elif not pixels.size:
+        problem = f"no pixels: {list(pixels.shape)}"
+    elif not np.isfinite(pixels).all():
+        problem = "NaN or infinity among them, with which every output would agree"
+    if problem is not None:
+        raise NatdeployError(
+            f"'pixel_values' in '{path}' are no images", got=problem, needed="float32 [batch, channels, height, width]"
+        )
+    return pixels.astype(np.float32, copy=False)
+
+
+def record_reference(
+    path: Path, runner: Runner, inputs: Mapping[str, Array], outputs: Mapping[str, Array], sha256: str | None = None
+) -> None:
     """Write inputs and a reference's outputs; beside the target first, then renamed.
 
     Raises:
         NatdeployError: If the target cannot be written.
     """
-    about = json.dumps({"name": runner.name, "environment": runner.environment()}, sort_keys=True)
+    about = {"name": runner.name, "environment": runner.environment(), "checkpoint_sha256": sha256}
     with writing_beside(path) as directory:
         target = directory / "reference.npz"
-        arrays: dict[str, Any] = {_REFERENCE: np.array(about), **inputs, **outputs}
+        document = np.array(json.dumps(about, sort_keys=True))
+        arrays: dict[str, Any] = {_REFERENCE: document, **inputs, **outputs}
         np.savez_compressed(target, **arrays)
         target.replace(path)
 
@@ -70,6 +91,9 @@ class RecordedRunner:
         path: The ``.npz`` file.
         outputs: Outputs to compare; all recorded ones where empty.
 
+    Attributes:
+        checkpoint_sha256: Hash of the weights of the reference; None where the recording does not say.
+
     Raises:
         NatdeployError: If the file cannot be read, or lacks one of the outputs.
     """
@@ -78,19 +102,22 @@ class RecordedRunner:
     size_limits: SizeLimits | None = None
 
     def __init__(self, path: str | Path, outputs: Sequence[str] = ()) -> None:
-        self._arrays = arrays_from_npz(Path(path))
-        about = json.loads(str(self._arrays.pop(_REFERENCE))) if _REFERENCE in self._arrays else {}
+        path = Path(path)
+        self._arrays = arrays_from_npz(path)
+        about = _about(self._arrays.pop(_REFERENCE, None))
         pixels = self._arrays["pixel_values"]
-        recorded = [name for name in self._arrays if name != "pixel_values"]
+        recorded = [name for name, array in self._arrays.items() if name != "pixel_values" and array.dtype.kind == "f"]
         if missing := [name for name in outputs if name not in recorded]:
             raise NatdeployError(
-                f"'{Path(path).name}' does not have the outputs that are to be verified",
+                f"'{path.name}' does not have the outputs that are to be verified",
                 got=", ".join(recorded) or "no outputs",
                 needed=", ".join(missing),
                 next_step="Record it again with `natdeploy verify ... --save-reference`",
             )
-        self.name = f"{about.get('name', 'recorded outputs')} (recorded in {Path(path).name})"
-        self._environment = {str(k): str(v) for k, v in dict(about.get("environment", {})).items()}
+        self.name = f"{about.get('name', 'recorded outputs')} (recorded in {path.name})"
+        self.checkpoint_sha256 = sha256 if isinstance(sha256 := about.get("checkpoint_sha256"), str) else None
+        environment = about.get("environment")
+        self._environment = {str(k): str(v) for k, v in environment.items()} if isinstance(environment, dict) else {}
         self.inputs: tuple[TensorSpec, ...] = (TensorSpec("pixel_values", "float32", tuple(pixels.shape)),)
         self.outputs: tuple[TensorSpec, ...] = tuple(
             TensorSpec(name, str(self._arrays[name].dtype), tuple(self._arrays[name].shape))
@@ -111,3 +138,12 @@ class RecordedRunner:
     def environment(self) -> dict[str, str]:
         """Versions and device of the machine that recorded."""
         return dict(self._environment)
+
+
+def _about(document: Array | None) -> dict[str, Any]:
+    """Read what the recording says of itself; nothing where it is not one of ours."""
+    try:
+        about = json.loads(str(document)) if document is not None else {}
+    except (ValueError, RecursionError):
+        return {}
+    return about if isinstance(about, dict) else {}

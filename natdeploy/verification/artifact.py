@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from natdeploy.environment import require
-from natdeploy.errors import NatdeployError
+from natdeploy.errors import ContradictionError, NatdeployError
+from natdeploy.onnx_files.files import check_target
 from natdeploy.onnx_files.metadata import Metadata
 from natdeploy.runners import Runner, runner_for_artifact
-from natdeploy.runners.protocol import Array
+from natdeploy.runners.protocol import Array, check_inputs
 from natdeploy.runners.recorded import RecordedRunner, arrays_from_npz, record_reference
 from natdeploy.verification.inputs import batches_from_images, batches_of_noise, image_paths
 from natdeploy.verification.report import VerifyReport
-from natdeploy.verification.two_runners import verify
+from natdeploy.verification.two_runners import Inputs, verify
 
 Batches = list[dict[str, Array]]
+
+OUTPUT_DTYPE = "float32"  # of every file of ours, whatever its inner precision
 
 
 @dataclass(frozen=True)
@@ -50,22 +53,35 @@ class VerifyRequest:
     seed: int = 0
 
 
-def verify_artifact(request: VerifyRequest) -> VerifyReport:
+def verify_artifact(
+    request: VerifyRequest, each: Callable[[Sequence[Inputs]], Iterable[Inputs]] = iter
+) -> VerifyReport:
     """Verify a file.
 
+    Args:
+        request: What to verify.
+        each: Goes through the batches; a caller may show progress in it.
+
     Raises:
-        NatdeployError: If the file is none of ours, a side cannot run, or the request contradicts itself.
+        ContradictionError: If the request contradicts itself.
+        NatdeployError: If the file is none of ours, or a side cannot run.
     """
     _check(request)
+    if request.save_reference is not None:
+        check_target(request.save_reference, ".npz")
     candidate = runner_for_artifact(request.artifact)
-    if candidate.metadata is None:
+    metadata = candidate.metadata
+    if metadata is None:
         raise NatdeployError(
             f"'{request.artifact.name}' was not written by natdeploy: it has no natdeploy metadata, so what it should "
             f"compute is unknown",
             next_step="Make a file with `natdeploy export CHECKPOINT -o model.onnx`",
         )
-    reference = _reference(request, candidate.metadata)
-    batches, inputs_from = _inputs(request, reference, candidate.metadata)
+    reference, sha256 = _reference(request, metadata)
+    batches, inputs_from = _inputs(request, reference, metadata)
+    for inputs in batches:  # before the reference, which takes longer, has run
+        check_inputs(candidate, inputs)
+        metadata.size_limits.check(inputs["pixel_values"].shape, f"'{request.artifact.name}'")
     recorded: list[dict[str, Array]] = []
     report = verify(
         reference,
@@ -75,11 +91,26 @@ def verify_artifact(request: VerifyRequest) -> VerifyReport:
         layers=request.layers,
         inputs_from=inputs_from,
         recorded=recorded,
+        output_dtype=OUTPUT_DTYPE,
+        each=each,
     )
     if request.save_reference is not None:
         outputs = {spec.name: recorded[0][spec.name] for spec in reference.outputs}
-        record_reference(request.save_reference, reference, batches[0], outputs)
-    return report
+        record_reference(request.save_reference, reference, batches[0], outputs, sha256)
+    return _with_provenance(report, metadata, sha256)
+
+
+def _with_provenance(report: VerifyReport, metadata: Metadata, sha256: str | None) -> VerifyReport:
+    """Note whether the reference's weights are those that the file was exported from; the numbers decide."""
+    if sha256 is None:
+        return report
+    same = sha256 == metadata.checkpoint_sha256
+    note = (
+        f"these are not the weights that the file was exported from ('{metadata.checkpoint_source}', "
+        f"sha256 {metadata.checkpoint_sha256[:12]}…; given: sha256 {sha256[:12]}…)"
+    )
+    notes = report.notes if same else (*report.notes, note)
+    return replace(report, notes=notes, checkpoint_is_the_exported_one=same)
 
 
 def _check(request: VerifyRequest) -> None:
@@ -92,26 +123,33 @@ def _check(request: VerifyRequest) -> None:
         problems.append("--against brings its own inputs: leave --images and --inputs out")
     if request.against and request.reference != "torch":
         problems.append("--against replaces the reference: leave --reference out")
+    if request.variant and (request.against or request.reference != "torch"):
+        problems.append("--variant is for a bare .pth checkpoint with the torch reference")
     if request.layers and (request.against or request.reference != "torch"):
         problems.append("--layers needs the torch reference: only it knows the inner tensors")
     if problems:
-        raise NatdeployError("cannot verify with these options", got="; ".join(problems))
+        raise ContradictionError("cannot verify with these options", got="; ".join(problems))
 
 
-def _reference(request: VerifyRequest, metadata: Metadata) -> Runner:
+def _reference(request: VerifyRequest, metadata: Metadata) -> tuple[Runner, str | None]:
+    """Give the reference, and the hash of its weights where it is known."""
     if request.against is not None:
-        return RecordedRunner(request.against, metadata.outputs)
+        recorded = RecordedRunner(request.against, metadata.outputs)
+        return recorded, recorded.checkpoint_sha256
     assert request.checkpoint is not None
+    require("export")
+    from natdeploy.checkpoints import weights_from_checkpoint
+
     if request.reference == "transformers":
         require("transformers")
         from natdeploy.runners.transformers_runner import TransformersRunner
 
-        return TransformersRunner(request.checkpoint, metadata.outputs)
-    require("export")
-    from natdeploy.checkpoints import weights_from_checkpoint
+        theirs = TransformersRunner(request.checkpoint, metadata.outputs)
+        return theirs, weights_from_checkpoint(request.checkpoint).sha256
     from natdeploy.runners.torch_runner import TorchRunner
 
-    return TorchRunner(weights_from_checkpoint(request.checkpoint, request.variant), metadata.outputs)
+    checkpoint = weights_from_checkpoint(request.checkpoint, request.variant)
+    return TorchRunner(checkpoint, metadata.outputs), checkpoint.sha256
 
 
 def _inputs(request: VerifyRequest, reference: Runner, metadata: Metadata) -> tuple[Batches, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,11 +18,11 @@ class Comparison:
         name: Of the output.
         shape: Of the reference.
         tolerance: Largest error that passes, as a share of the reference's standard deviation.
-        error: Largest absolute difference over the reference's standard deviation; infinite for NaN.
+        error: Largest absolute difference over the reference's standard deviation; infinite where not comparable.
         max_absolute: Largest absolute difference.
         max_relative: Largest difference over the reference's own magnitude (where that is over 1 % of the deviation).
         cosine: Cosine of the angle between both, as vectors.
-        top1_agreement: Share of rows whose largest value stands at the same place; None unless the output has rows.
+        top1_agreement: Share of images with the same best class; None for outputs other than ``logits``.
         failure: Why it disagrees, beginning with the kind of disagreement; None where it agrees.
     """
 
@@ -41,84 +41,86 @@ class Comparison:
         """Whether nothing is wrong."""
         return self.failure is None
 
+    @property
+    def verdict(self) -> str:
+        """``agrees``, or the kind of disagreement: missing, unexpected, order, shape, dtype, non-finite, numbers."""
+        return "agrees" if self.failure is None else self.failure.split(":")[0]
 
-def compare(name: str, reference: Array, candidate: Array | None, tolerance: float) -> Comparison:
+
+def compare(
+    name: str, reference: Array, candidate: Array | None, tolerance: float, dtype: str | None = None
+) -> Comparison:
     """Compare an output with its reference.
 
-    A missing output, another shape, another kind of dtype, and NaN or infinity that the reference has not (or has
-    elsewhere) are each a disagreement of their own; only then do the numbers count.
+    A missing output, another shape, another dtype, and NaN or infinity (on either side: they prove nothing) are each
+    a disagreement of their own; only then do the numbers count.
+
+    Args:
+        name: Of the output.
+        reference: What is right.
+        candidate: What was computed; None if it was not.
+        tolerance: Largest error that passes, as a share of the reference's standard deviation.
+        dtype: What the candidate's must be; of the reference's kind where None.
     """
     base = Comparison(name, tuple(reference.shape), tolerance)
     if candidate is None:
         return _failed(base, "missing: the candidate does not give this output")
     if candidate.shape != reference.shape:
         return _failed(base, f"shape: {_shape(candidate)} instead of {_shape(reference)}")
-    if candidate.dtype.kind != reference.dtype.kind:
-        return _failed(base, f"dtype: {candidate.dtype} instead of {reference.dtype}")
-    wanted, got = reference.astype(np.float64), candidate.astype(np.float64)
-    same_non_finite = np.array_equal(np.where(np.isfinite(wanted), 0, wanted), np.where(np.isfinite(got), 0, got), True)
-    if not same_non_finite:
-        count = int((~np.isfinite(got)).sum())
-        return _failed(base, f"non-finite: {count} of {got.size} values are NaN or infinite, unlike the reference")
-    finite = np.isfinite(wanted)
-    return _measured(base, wanted, got, finite)
+    if candidate.dtype.kind != reference.dtype.kind or (dtype is not None and candidate.dtype != dtype):
+        return _failed(base, f"dtype: {candidate.dtype} instead of {dtype or reference.dtype}")
+    for side, array in (("candidate", candidate), ("reference", reference)):
+        if count := array.size - int(np.isfinite(array).sum()):
+            return _failed(base, f"non-finite: {count} of {array.size} values of the {side} are NaN or infinite")
+    if not reference.size:
+        return _failed(base, "shape: without values there is nothing to compare")
+    return _measured(base, reference.astype(np.float64), candidate.astype(np.float64))
 
 
-def _measured(base: Comparison, wanted: Array, got: Array, finite: Array) -> Comparison:
-    difference = np.abs(np.where(finite, got - np.where(finite, wanted, 0), 0)) if wanted.size else np.zeros(1)
-    known = wanted[finite]
-    deviation = _deviation(known)
-    large = finite & (np.abs(wanted) > 0.01 * deviation)
+def _measured(base: Comparison, wanted: Array, got: Array) -> Comparison:
+    difference = np.abs(got - wanted)
+    deviation = _deviation(wanted)
+    large = np.abs(wanted) > 0.01 * deviation
     error = float(difference.max()) / deviation
-    relative = float((difference[large] / np.abs(wanted[large])).max()) if wanted.size and large.any() else 0.0
     failure = None
     if not error <= base.tolerance:
         failure = (
             f"numbers: error {error:.2e} is over the tolerance {base.tolerance:.2e}; {passing(error):.0e} would pass"
         )
-    return Comparison(
-        name=base.name,
-        shape=base.shape,
-        tolerance=base.tolerance,
+    return replace(
+        base,
         error=error,
         max_absolute=float(difference.max()),
-        max_relative=relative,
-        cosine=_cosine(known, got[finite]),
-        top1_agreement=_top1(wanted, got),
+        max_relative=float((difference[large] / np.abs(wanted[large])).max()) if large.any() else 0.0,
+        cosine=_cosine(wanted, got),
+        top1_agreement=float((wanted.argmax(-1) == got.argmax(-1)).mean()) if base.name == "logits" else None,
         failure=failure,
     )
 
 
 def passing(error: float) -> float:
-    """Give the tolerance, rounded up to one digit, that would have passed ``error``."""
+    """Give the smallest tolerance of one digit that would have passed ``error``."""
     if error <= 0 or not math.isfinite(error):
         return error
     step = 10.0 ** math.floor(math.log10(error))
-    return math.ceil(error / step) * step
+    digits = math.ceil(error / step)
+    while (tolerance := float(f"{digits * step:.0e}")) < error:  # the division may have rounded down
+        digits += 1
+    return tolerance
 
 
 def _deviation(known: Array) -> float:
     """Scale of the reference: its standard deviation, its magnitude where it is constant, or 1 where it is zero."""
-    deviation = float(known.std()) if known.size else 0.0
-    if deviation > 0:
-        return deviation
-    magnitude = float(np.abs(known).max()) if known.size else 0.0
-    return magnitude or 1.0
+    return float(known.std()) or float(np.abs(known).max()) or 1.0
 
 
 def _cosine(a: Array, b: Array) -> float:
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(np.dot(a.ravel(), b.ravel())) / norms if norms else 1.0
-
-
-def _top1(wanted: Array, got: Array) -> float | None:
-    if wanted.ndim != 2 or not wanted.size:
-        return None
-    return float((wanted.argmax(-1) == got.argmax(-1)).mean())
+    return float(np.dot(a.ravel(), b.ravel())) / norms if norms else float(not a.any() and not b.any())
 
 
 def _failed(base: Comparison, failure: str) -> Comparison:
-    return Comparison(base.name, base.shape, base.tolerance, failure=failure)
+    return replace(base, failure=failure)
 
 
 def _shape(array: Array) -> str:

@@ -13,6 +13,7 @@ from natdeploy.runners.protocol import Array
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".gif")
 _IMAGES_PER_BATCH = 16  # bounds memory: the float64 reference of nat_base needs about 60 MB per image
+_LARGEST_BATCH = 2**31  # numbers, 8 GiB; the reference in float64 needs several times that
 _LARGEST_NOISE = 320  # pixels; enough for several tiles per axis, small enough for a float64 reference
 
 
@@ -25,7 +26,7 @@ def image_paths(directory: Path) -> list[Path]:
     if directory.is_file():
         return [directory]
     if not directory.is_dir():
-        raise NatdeployError(f"there is no directory '{directory}'")
+        raise NatdeployError(f"there is no image or directory '{directory}'")
     paths = sorted(path for path in directory.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
         raise NatdeployError(
@@ -56,6 +57,11 @@ def batches_of_noise(metadata: Metadata, seed: int = 0) -> list[dict[str, Array]
         middle = low + (high - low) // 3
         sizes += [(min(middle + 1, high), high), (high, middle)]
     channels = metadata.config.num_channels
+    if (limits.batch or 2) * channels * sizes[-1][0] * sizes[-1][1] > _LARGEST_BATCH:
+        raise NatdeployError(
+            f"noise for a batch of {limits.batch or 2} images of {limits} would not fit into memory",
+            next_step="Give smaller inputs with --inputs",
+        )
     return [
         {"pixel_values": generator.standard_normal((limits.batch or 2, channels, *size)).astype(np.float32)}
         for size in dict.fromkeys(sizes)

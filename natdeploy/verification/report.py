@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from natdeploy.verification.comparison import Comparison
+from natdeploy.verification.comparison import Comparison, passing
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,9 @@ class VerifyReport:
         outputs: One comparison per output.
         layers: One comparison per inner tensor, in graph order; empty unless asked for.
         environments: Versions and devices of both sides.
+        notes: What a reader should know, but what decides nothing.
+        checkpoint_is_the_exported_one: Whether the reference's weights are those that the candidate says it was made
+            from; None where one side does not say.
     """
 
     reference: str
@@ -28,6 +31,8 @@ class VerifyReport:
     outputs: tuple[Comparison, ...]
     layers: tuple[Comparison, ...] = ()
     environments: Mapping[str, Mapping[str, str]] | None = None
+    notes: tuple[str, ...] = ()
+    checkpoint_is_the_exported_one: bool | None = None
 
     @property
     def agrees(self) -> bool:
@@ -38,6 +43,14 @@ class VerifyReport:
     def first_drifting_layer(self) -> Comparison | None:
         """Give the first inner tensor that disagrees, in graph order."""
         return next((layer for layer in self.layers if not layer.agrees), None)
+
+    @property
+    def passing_tolerance(self) -> float | None:
+        """Give the tolerance that all outputs would have passed; None if they did, or if none would do."""
+        failed = [output for output in self.outputs if not output.agrees]
+        if not failed or any(output.verdict != "numbers" for output in failed):
+            return None
+        return passing(max(output.error for output in failed))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types; infinite and NaN figures become strings."""
@@ -50,6 +63,9 @@ class VerifyReport:
             "outputs": [asdict(output) for output in self.outputs],
             "layers": [asdict(layer) for layer in self.layers],
             "first_drifting_layer": first.name if first else None,
+            "passing_tolerance": self.passing_tolerance,
+            "notes": list(self.notes),
+            "checkpoint_is_the_exported_one": self.checkpoint_is_the_exported_one,
             "environments": {k: dict(v) for k, v in (self.environments or {}).items()},
         }
         finite: dict[str, Any] = _finite(document)

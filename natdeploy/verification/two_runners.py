@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,6 +25,8 @@ def verify(
     layers: bool = False,
     inputs_from: str = "seeded noise",
     recorded: list[dict[str, Array]] | None = None,
+    output_dtype: str | None = None,
+    each: Callable[[Sequence[Inputs]], Iterable[Inputs]] = iter,
 ) -> VerifyReport:
     """Compare two runners on the same inputs.
 
@@ -35,6 +38,8 @@ def verify(
         layers: Compare the inner tensors that both sides know, too.
         inputs_from: What to call the inputs in the report.
         recorded: Takes the reference's outputs, batch by batch, for a caller who keeps them.
+        output_dtype: What the candidate's outputs must be; any float where None.
+        each: Goes through the batches; a caller may show progress in it.
 
     Returns:
         The report.
@@ -46,14 +51,23 @@ def verify(
         raise NatdeployError("there are no inputs to verify with")
     probes = [name for name in reference.probes if name in set(candidate.probes)] if layers else []
     pairs = []
-    for inputs in batches:
+    for inputs in each(batches):
         wanted = reference.run(inputs, probes)
         if recorded is not None:
             recorded.append(wanted)
         pairs.append((wanted, candidate.run(inputs, probes)))
     limit = tolerance_for("float32") if tolerance is None else tolerance
     expected = [spec.name for spec in reference.outputs]
-    outputs = [*_comparisons(expected, pairs, limit), *_unexpected(expected, candidate, limit)]
+    given = [spec.name for spec in candidate.outputs]
+    outputs = [_in_place(one, expected, given) for one in _comparisons(expected, pairs, limit, output_dtype)]
+    outputs += [
+        Comparison(name, (), limit, failure="unexpected: the reference does not give this output")
+        for name in given
+        if name not in expected
+    ]
+    notes = []
+    if layers and (unknown := len(set(reference.probes) - set(probes))):
+        notes.append(f"{unknown} of the reference's {len(reference.probes)} inner tensors are not in the file")
     shapes = " + ".join("x".join(map(str, batch["pixel_values"].shape)) for batch in batches)
     return VerifyReport(
         reference=reference.name,
@@ -62,33 +76,40 @@ def verify(
         outputs=tuple(outputs),
         layers=tuple(_comparisons(probes, pairs, limit)),
         environments={"reference": reference.environment(), "candidate": candidate.environment()},
+        notes=tuple(notes),
     )
 
 
 def _comparisons(
-    names: Iterable[str], pairs: Sequence[tuple[Mapping[str, Array], Mapping[str, Array]]], tolerance: float
+    names: Iterable[str],
+    pairs: Sequence[tuple[Mapping[str, Array], Mapping[str, Array]]],
+    tolerance: float,
+    dtype: str | None = None,
 ) -> list[Comparison]:
     found = []
     for name in names:
-        wanted = _joined([reference[name] for reference, _ in pairs])
-        arrays = [candidate.get(name) for _, candidate in pairs]
-        got = None if any(array is None for array in arrays) else _joined([a for a in arrays if a is not None])
-        found.append(compare(name, wanted, got, tolerance))
+        sides = [(reference[name], candidate.get(name)) for reference, candidate in pairs]
+        # What is wrong with a single batch is said of it alone: joining could hide it.
+        odd = next((side for side in sides if side[1] is None or side[1].shape != side[0].shape), None)
+        wanted, got = odd or (_joined([w for w, _ in sides]), _joined([g for _, g in sides if g is not None]))
+        found.append(compare(name, wanted, got, tolerance, dtype))
     return found
 
 
-def _unexpected(expected: Sequence[str], candidate: Runner, tolerance: float) -> list[Comparison]:
-    return [
-        Comparison(spec.name, (), tolerance, failure="unexpected: the reference does not give this output")
-        for spec in candidate.outputs
-        if spec.name not in expected
-    ]
+def _in_place(comparison: Comparison, expected: Sequence[str], given: Sequence[str]) -> Comparison:
+    """Let an output fail that is right but stands elsewhere: runtimes also take outputs by their number."""
+    common = [name for name in expected if name in given]
+    wanted = common.index(comparison.name) if comparison.name in common else 0
+    got = [name for name in given if name in common].index(comparison.name) if comparison.name in common else 0
+    if comparison.agrees and wanted != got:
+        return replace(comparison, failure=f"order: it is output {got + 1} instead of {wanted + 1}")
+    return comparison
 
 
 def _joined(arrays: Sequence[Array]) -> Array:
     """Join along the batch; batches of different image sizes are joined as flat rows."""
     if len(arrays) == 1:
         return arrays[0]
-    if len({array.shape[1:] for array in arrays}) > 1:
+    if len({array.shape[1:] for array in arrays}) > 1 or not arrays[0].shape:
         arrays = [array.reshape(-1) for array in arrays]
     return np.concatenate(arrays)
