@@ -33,6 +33,13 @@ class SizeLimits:
             return f"{self.minimum[0]}x{self.minimum[1]}"
         return f"{self.minimum[0]} to {self.maximum[0]} (height and width)"
 
+    def nearest(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Give the accepted (height, width) that is nearest to ``size``."""
+        height, width = (
+            min(max(edge, low), high) for edge, low, high in zip(size, self.minimum, self.maximum, strict=True)
+        )
+        return height, width
+
     def check(self, shape: Sequence[int], source: str) -> None:
         """Explain what is wrong with the shape ``[batch, channels, height, width]`` of an input.
 

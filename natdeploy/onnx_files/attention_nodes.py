@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -16,6 +16,10 @@ _KINDS = {
     AttributeType.FLOAT: ir.AttributeType.FLOAT,
     AttributeType.STRING: ir.AttributeType.STRING,
 }
+
+_LARGEST = 2**31 - 1  # kernels count in 32 bits
+MAX_EXTENT = 16384  # of a map; no larger images are exported, and tables are written per row and column
+_SHOWN = 8  # problems that an error lists; the rest is counted
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,13 @@ def attention_nodes(model: ir.Model, source: str) -> tuple[AttentionNode, ...]:
             problems += [f"'{node.name}': {problem}" for problem in node_problems]
             continue
         understood = _understood(node)
-        problems += [
-            f"'{node.name}': {problem}"
-            for problem in understood.neighborhood.problems(understood.fixed_extents, understood.has_rpb)
-        ]
+        node_problems = understood.neighborhood.problems(understood.fixed_extents, understood.has_rpb)
+        node_problems = node_problems or _shape_problems(understood)
+        problems += [f"'{node.name}': {problem}" for problem in node_problems]
         found.append(understood)
     if problems:
-        raise NatdeployError(f"'{source}' has nodes that break the operator's contract", got="; ".join(problems))
+        shown = "; ".join(problems[:_SHOWN]) + (f"; and {len(problems) - _SHOWN} more" if problems[_SHOWN:] else "")
+        raise NatdeployError(f"'{source}' has nodes that break the operator's contract", got=shown)
     return tuple(found)
 
 
@@ -94,11 +98,46 @@ def _attribute_problems(node: ir.Node) -> list[str]:
         attribute = node.attributes.get(declared.name)
         if attribute is None:
             problems.append(f"attribute {declared.name} is missing")
+        elif attribute.is_ref():
+            problems.append(f"attribute {declared.name} refers to a function's, outside of any function")
         elif attribute.type != _KINDS[declared.type]:
             problems.append(f"attribute {declared.name} is {attribute.type.name}, not {declared.type.value}")
+        elif not all(abs(value) <= _LARGEST for value in _integers(attribute)):
+            problems.append(f"attribute {declared.name} is {attribute.value}, beyond {_LARGEST}")
     data = 1 if node.op_type == PACKED else 3
     if not data <= len(node.inputs) <= data + 1 or any(value is None for value in node.inputs):
         problems.append(f"it has {len(node.inputs)} inputs, not {data} or {data + 1}")
+    return problems
+
+
+def _integers(attribute: ir.Attr) -> Sequence[int]:
+    if attribute.type == ir.AttributeType.INTS:
+        return attribute.as_ints()
+    return [attribute.as_int()] if attribute.type == ir.AttributeType.INT else []
+
+
+def _shape_problems(attention: AttentionNode) -> list[str]:
+    """Compare the shapes that the file gives with the attributes; shapes that it does not give are not judged."""
+    node, neighborhood = attention.node, attention.neighborhood
+    problems = []
+    if attention.num_heads is not None and attention.num_heads < 1:
+        return [f"num_heads is {attention.num_heads}"]
+    rank = neighborhood.rank + (2 if node.op_type == PACKED else 3)
+    data = [value for value in node.inputs if value is not None]
+    rpb = data.pop() if attention.has_rpb else None
+    for value in data:
+        if value.shape is not None and len(value.shape) != rank:
+            problems.append(f"'{value.name}' has {len(value.shape)} dimensions, not {rank}")
+    too_large = [extent for extent in attention.extents if extent is not None and extent > MAX_EXTENT]
+    problems += [f"a map's extent is {extent}, beyond {MAX_EXTENT}" for extent in too_large]
+    channels = data[0].shape[-1] if data[0].shape is not None and len(data[0].shape) == rank else None
+    heads = attention.num_heads or 1
+    if node.op_type == PACKED and isinstance(channels, int) and channels % (3 * heads):
+        problems.append(f"{channels} channels are not divisible into query, key and value of {heads} heads")
+    if rpb is not None and rpb.shape is not None and all(isinstance(dim, int) for dim in rpb.shape):
+        wanted = (*([attention.num_heads] if attention.num_heads else rpb.shape[:1]), *neighborhood.rpb_shape)
+        if tuple(rpb.shape) != wanted:
+            problems.append(f"'{rpb.name}' is {list(rpb.shape)}, not {list(wanted)}")
     return problems
 
 
@@ -121,7 +160,7 @@ def _understood(node: ir.Node) -> AttentionNode:
         channels = dims[-1] if dims else None
         head_dim = channels // (3 * num_heads) if channels and num_heads else None
     else:
-        num_heads, head_dim = (dims[-2], dims[-1]) if dims else (None, None)
+        num_heads, head_dim = (dims[-2], dims[-1]) if len(dims) > 1 else (None, None)
     return AttentionNode(
         node=node,
         neighborhood=neighborhood,

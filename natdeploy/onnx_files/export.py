@@ -79,8 +79,8 @@ def _onnx_model(checkpoint: Checkpoint, settings: ExportSettings) -> tuple[ir.Mo
     _forget_the_exporting_machine(model)
     convert_form(model, settings.form, "the exported model")
     preprocessing = checkpoint.preprocessing
-    if limits.is_fixed and limits.minimum != preprocessing.crop_size:
-        preprocessing = preprocessing.at_size(*limits.minimum)
+    if (size := limits.nearest(preprocessing.crop_size)) != preprocessing.crop_size:
+        preprocessing = preprocessing.at_size(*size)
     metadata = Metadata(
         form=settings.form,
         config=config,

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
+import onnx_ir as ir
+
 from natdeploy.errors import NatdeployError
+from natdeploy.onnx_files.attention_nodes import attention_nodes
 from natdeploy.onnx_files.files import check_target, read_onnx, write_onnx
 from natdeploy.onnx_files.forms import convert_form
+from natdeploy.onnx_files.memory import memory_of_this_machine
 from natdeploy.onnx_files.metadata import KEY, metadata_from_properties
 from natdeploy.ops.support import FORMS
+
+_INDEX = 4  # bytes of one entry of the table of biases
 
 
 def lowered_from_onnx(source: str | Path, path: str | Path, form: str = "portable", external_data: bool = False) -> int:
@@ -32,8 +39,24 @@ def lowered_from_onnx(source: str | Path, path: str | Path, form: str = "portabl
         raise NatdeployError(f"there is no form '{form}'", needed=", ".join(FORMS))
     check_target(path, ".onnx")
     model = read_onnx(source)
+    if form == "portable":
+        _check_memory(model, source.name)
     convert_form(model, form, source.name)
     if KEY in model.metadata_props:
         metadata = metadata_from_properties(model.metadata_props, source.name)
         model.metadata_props[KEY] = replace(metadata, form=form).to_json()
     return write_onnx(model, path, external_data)
+
+
+def _check_memory(model: ir.Model, source: str) -> None:
+    """Refuse tables that this machine could not even write: a file may claim any map."""
+    have = memory_of_this_machine()
+    for attention in attention_nodes(model, source):
+        tokens, window = math.prod(attention.fixed_extents or (0,)), math.prod(attention.neighborhood.kernel_size)
+        if have is not None and (need := _INDEX * tokens * window) > have:
+            raise NatdeployError(
+                f"'{source}' cannot be written in the portable form on this machine",
+                got=f"a map of {tokens} tokens, whose tables take at least {need / 2**30:.0f} GiB",
+                needed=f"at most the {have / 2**30:.0f} GiB of memory that there are",
+                next_step="Export the checkpoint for smaller images",
+            )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from natdeploy.errors import NatdeployError
+from natdeploy.errors import ContradictionError, NatdeployError
 from natdeploy.models.config import MIN_IMAGE_SIZE, ModelConfig
 from natdeploy.models.outputs import checked_outputs
+from natdeploy.onnx_files.memory import bytes_at_run_time, memory_of_this_machine
 from natdeploy.ops.support import FORMS
 from natdeploy.size_limits import SizeLimits
 
@@ -39,17 +40,40 @@ class ExportSettings:
         """Give the sizes that the file will accept.
 
         Raises:
-            NatdeployError: With everything that is wrong with these settings for this model.
+            ContradictionError: If the settings contradict themselves.
+            NatdeployError: With everything that is wrong with these settings for this model, or if no run of such a
+                file would fit into this machine's memory.
         """
-        problems = self._problems(config)
-        if problems:
+        if self.image_size and self.dynamic_size:
+            raise ContradictionError(
+                "cannot export with these settings", got="--image-size and --dynamic-size exclude each other"
+            )
+        if problems := self._problems(config):
             raise NatdeployError("cannot export with these settings", got="; ".join(problems))
         checked_outputs(config, self.outputs)
+        limits = self._limits(config)
+        self._check_memory(config, limits)
+        return limits
+
+    def _limits(self, config: ModelConfig) -> SizeLimits:
         if self.dynamic_size is not None:
             low, high = self.dynamic_size
             return SizeLimits((low, low), (high, high), self.batch)
         size = self.image_size or (config.image_size, config.image_size)
         return SizeLimits(size, size, self.batch)
+
+    def _check_memory(self, config: ModelConfig, limits: SizeLimits) -> None:
+        """Refuse what cannot run; of free sizes and batches only the smallest must fit."""
+        have = memory_of_this_machine()
+        need = bytes_at_run_time(config, self.form, limits.minimum, limits.batch or 1)
+        if have is not None and need > have:
+            batch = f", batch {limits.batch}" if limits.batch else ""
+            raise NatdeployError(
+                f"a file for images of {limits.minimum[0]}x{limits.minimum[1]}{batch} could not run on this machine",
+                got=f"at least {need / 2**30:.0f} GiB that one run needs",
+                needed=f"at most the {have / 2**30:.0f} GiB of memory that there are",
+                next_step="Use a smaller --image-size or --batch, or --form plugin, whose kernels need no tables",
+            )
 
     def _problems(self, config: ModelConfig) -> list[str]:
         problems = []
@@ -57,8 +81,6 @@ class ExportSettings:
             problems.append(f"form '{self.form}' is none of {', '.join(FORMS)}")
         if self.batch is not None and self.batch < 1:
             problems.append(f"batch {self.batch} must be at least 1")
-        if self.image_size and self.dynamic_size:
-            problems.append("--image-size and --dynamic-size exclude each other")
         sizes = self.dynamic_size or self.image_size or ()
         if any(size < MIN_IMAGE_SIZE for size in sizes):
             problems.append(f"image size {'x'.join(map(str, sizes))} is below {MIN_IMAGE_SIZE} pixels")
