@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _NUMBERS = re.compile(r"-?[\d.]+(e[+-]\d+)?( %| [KMG]iB| M)?|inf|nan")
 _COLOURS = {"agrees": "green", "ok": "green", "missing": "yellow", "problem": "red"}
-_TRAILING_BLANKS = re.compile(r" +(?=(?:\x1b\[[0-9;]*m)*$)", re.MULTILINE)
+_TRAILING_BLANKS = re.compile(r"(?:(\x1b\[[0-9;]*m)| )+$", re.MULTILINE)
 
 
 def say(message: str) -> None:
@@ -178,7 +178,14 @@ def _framed(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str, o
     for column in optional:
         if sum(widths[c] + 3 for c in columns if c not in left_out) > _terminal_width():
             left_out.add(column)
-    table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+    )
     right = _right_aligned(rows, len(columns))
     for i, column in enumerate(columns):
         if column not in left_out:
@@ -213,12 +220,12 @@ def _rendered(table: Any) -> str:
     console = Console(highlight=False, markup=False)
     with console.capture() as capture:
         console.print(table)
-    return _TRAILING_BLANKS.sub("", capture.get())
+    return _TRAILING_BLANKS.sub(r"\1", capture.get())  # of the colours among them, the last one resets
 
 
 def _bar() -> Progress:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    return Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)

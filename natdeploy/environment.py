@@ -10,10 +10,13 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import sys
 from dataclasses import asdict, dataclass
 
 from natdeploy.errors import MissingDependencyError
+from natdeploy.ops.spec import Neighborhood
+from natdeploy.ops.support import FORMS, Use, unsupported_reasons
 
 # Distributions whose versions matter, by the module that they bring.
 PACKAGES: dict[str, tuple[str, ...]] = {
@@ -113,17 +116,45 @@ def examine() -> list[Finding]:
         Finding("Python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         Finding("processor", "ok", f"{_cores()} usable cores"),
     ]
-    for job in JOBS.values():
-        missing = [module for module in job.modules if not is_installed(module)]
-        have = [f"{d} {v}" for m in job.modules for d, v in installed_distributions(m).items()]
-        findings.append(
-            Finding(
-                job.purpose, "missing", f"not installed: {', '.join(missing)}", f"pip install 'natdeploy[{job.extra}]'"
-            )
-            if missing
-            else Finding(job.purpose, "ok", ", ".join(have))
-        )
-    return findings + _conflicts()
+    findings += [_finding(job) for job in JOBS.values()]
+    return findings + _forms() + _conflicts()
+
+
+def _finding(job: Job) -> Finding:
+    """Say whether what a job needs is installed, and new enough."""
+    install = f"pip install -U 'natdeploy[{job.extra}]'"
+    if missing := [module for module in job.modules if not is_installed(module)]:
+        return Finding(job.purpose, "missing", f"not installed: {', '.join(missing)}", install)
+    have = {name: version for module in job.modules for name, version in installed_distributions(module).items()}
+    least = _least_versions()
+    old = [f"{name} is older than {least[name]}" for name in have if _is_older(have[name], least.get(name, ""))]
+    detail = ", ".join(f"{name} {version}" for name, version in have.items())
+    return Finding(job.purpose, "problem" if old else "ok", "; ".join([detail, *old]), install if old else "")
+
+
+def _least_versions() -> dict[str, str]:
+    """Read what natdeploy's own package metadata asks for; nothing where it is not installed as a package."""
+    try:
+        requirements = importlib.metadata.requires("natdeploy") or []
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    found = [re.match(r"([\w.-]+) *>= *([0-9.]+)", requirement) for requirement in requirements]
+    return {match[1]: match[2] for match in found if match}
+
+
+def _is_older(version: str, least: str) -> bool:
+    """Compare the numbers that versions begin with: 2.15.0+cpu is no older than 2.13."""
+    numbers = [[int(n) for n in re.findall(r"[0-9]+", re.split(r"[^0-9.]", text)[0])] for text in (version, least)]
+    return numbers[0] < numbers[1]
+
+
+def _forms() -> list[Finding]:
+    """Which forms of an ONNX file the installed runtime can take, by the support table."""
+    if not is_installed("onnxruntime"):
+        return []
+    window = Neighborhood.of((7, 7), scale=1.0)
+    forms = [form for form in FORMS if not unsupported_reasons(Use(form, "onnxruntime", window))]
+    return [Finding("forms that ONNX Runtime takes", "ok", ", ".join(forms))]
 
 
 def _conflicts() -> list[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from natdeploy.cli import options
-from natdeploy.console import print_json, print_table
+from natdeploy.console import print_json, print_lines, print_table
 
 
 @click.command()
@@ -22,5 +22,7 @@ def doctor(as_json: bool) -> None:
     if as_json:
         print_json(describe())
         return
-    rows = [(finding.subject, finding.state, finding.detail, finding.advice) for finding in examine()]
-    print_table(("what", "state", "found", "to do"), rows)
+    findings = examine()
+    print_table(("what", "state", "found"), [(finding.subject, finding.state, finding.detail) for finding in findings])
+    advice = [f"{finding.subject}: {finding.advice}" for finding in findings if finding.advice]
+    print_lines(["", "To do, where it is wanted:", *advice] if advice else [])
