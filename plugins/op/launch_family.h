@@ -1,0 +1,16 @@
+// One launch function per kernel family, each in a file of its own: they compile for minutes, side by side.
+#pragma once
+
+#include "op/launch.h"
+
+namespace natdeploy {
+
+// Elements that one 16-byte load holds.
+constexpr int elements_per_load(DataType dtype) { return static_cast<int>(16 / size_of(dtype)); }
+
+// Whether every token of every head begins at a multiple of 16 bytes, in all four tensors.
+bool tokens_are_aligned(const AttentionParameters& p, const AttentionTensors& tensors);
+
+Status launch_generic(const AttentionParameters& p, const AttentionTensors& tensors, CUstream_st* stream);
+
+}  // namespace natdeploy

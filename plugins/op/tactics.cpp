@@ -1,0 +1,54 @@
+#include <cstddef>
+#include <cstdint>
+
+#include "op/launch_family.h"
+
+namespace natdeploy {
+namespace {
+
+constexpr int kOldestGpu = 75;
+constexpr int kMaxHeadDim = 256;
+
+const char* reason_against_any(const AttentionParameters& p, int compute_capability) {
+  if (!problems(p).empty()) return "the parameters break the operator's contract (natdeploy::problems says how)";
+  if (p.dtype != DataType::kFloat32 && p.dtype != DataType::kFloat16 && p.dtype != DataType::kBFloat16) {
+    return "unknown data type";
+  }
+  if (p.head_dim > kMaxHeadDim) return "head_dim is larger than 256";
+  if (compute_capability < kOldestGpu) return "no GPU of compute capability 7.5 or newer";
+  return nullptr;
+}
+
+bool is_aligned(const TensorView& view, int64_t elements) {
+  return reinterpret_cast<uintptr_t>(view.data) % 16 == 0 && view.batch_stride % elements == 0 &&
+         view.row_stride % elements == 0 && view.column_stride % elements == 0 && view.head_stride % elements == 0;
+}
+
+}  // namespace
+
+bool tokens_are_aligned(const AttentionParameters& p, const AttentionTensors& tensors) {
+  const int elements = elements_per_load(p.dtype);
+  return is_aligned(tensors.query, elements) && is_aligned(tensors.key, elements) &&
+         is_aligned(tensors.value, elements) && is_aligned(tensors.output, elements);
+}
+
+const char* reason_against(Tactic tactic, const AttentionParameters& p, int compute_capability) {
+  if (const char* reason = reason_against_any(p, compute_capability)) return reason;
+  switch (tactic) {
+    case Tactic::kGeneric: return nullptr;
+    case Tactic::kTensorCore:
+    case Tactic::kWholeMap: return "not built yet";
+  }
+  return "unknown tactic";
+}
+
+Tactic preferred_tactic(const AttentionParameters& p, int compute_capability) {
+  for (const Tactic tactic : {Tactic::kWholeMap, Tactic::kTensorCore}) {
+    if (reason_against(tactic, p, compute_capability) == nullptr) return tactic;
+  }
+  return Tactic::kGeneric;
+}
+
+size_t workspace_size(const AttentionParameters&, Tactic) { return 0; }
+
+}  // namespace natdeploy

@@ -1,0 +1,119 @@
+"""The real kernel bodies, executed on the CPU in shuffled thread order, against the float64 reference.
+
+plugins/emulation runs every CUDA thread as a fiber. Shared memory starts as NaN and cp.async lands at the wait, so a
+missing barrier shows in the numbers; AddressSanitizer and UBSan watch a second build.
+"""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ops.cases import Array, Case, select
+from plugins.kernel_program import PLUGINS, SANITIZED, KernelProgram, build
+
+from natdeploy.ops.reference import neighborhood_attention
+from natdeploy.ops.spec import OP_TOLERANCE, TENSOR_DTYPES
+
+CASES = select(rank=2, strided=False, causal=False)
+
+# Half a unit in the last place of the output: what rounding a float32 result costs.
+ROUNDING = {"float32": 0.0, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+INSIDE = 2e-5  # of the float32 arithmetic before it
+
+
+def random_case(seed: int) -> Case:
+    """Draw a map, a window that fits it and a head_dim, none of them round."""
+    rng = np.random.default_rng(seed)
+    kernel_size = tuple(int(k) for k in rng.integers(1, 10, 2))
+    dilation = tuple(int(d) for d in rng.integers(1, 4, 2))
+    extents = tuple(int(k * d + rng.integers(0, 8)) for k, d in zip(kernel_size, dilation, strict=True))
+    return Case(
+        extents,
+        kernel_size,
+        dilation,
+        has_rpb=bool(rng.integers(2)),
+        batch=int(rng.integers(1, 3)),
+        heads=int(rng.integers(1, 4)),
+        head_dim=int(rng.choice([1, 3, 7, 8, 12, 16, 20, 31, 32, 40, 48, 63, 64, 80, 96, 128])),
+        seed=seed,
+    )
+
+
+def assert_close(found: Array, expected: Array, dtype: str) -> None:
+    """Check against the reference: float32 inside, rounded once."""
+    assert found.shape == expected.shape
+    error = np.abs(found - expected)
+    assert np.all(error <= INSIDE + ROUNDING[dtype] * np.abs(expected)), f"worst error {error.max():.2e}"
+    assert error.max(initial=0) <= OP_TOLERANCE[dtype]
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> KernelProgram:
+    return build(tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture(scope="session")
+def sanitized_program(tmp_path_factory: pytest.TempPathFactory) -> KernelProgram:
+    return build(tmp_path_factory.mktemp("kernels_sanitized"), SANITIZED)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_scalar_code_agrees_with_the_reference(program: KernelProgram, case: Case):
+    layout = "heads_first" if case.heads_first else "packed"
+    assert_close(program.run(case, "float32", "scalar", layout), case.expected(), "float32")
+
+
+@pytest.mark.parametrize("dtype", TENSOR_DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_generic_kernel_agrees_with_the_reference(program: KernelProgram, case: Case, dtype: str):
+    layout = "heads_first" if case.heads_first else "packed"
+    assert_close(program.run(case, dtype, "generic", layout, seed=1), case.expected(dtype), dtype)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_generic_kernel_on_random_shapes(program: KernelProgram, seed: int):
+    case = random_case(seed)
+    dtype = TENSOR_DTYPES[seed % 3]
+    layout = ("packed", "split", "heads_first", "misaligned")[seed % 4]
+    assert_close(program.run(case, dtype, "generic", layout, seed), case.expected(dtype), dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 130))
+def test_generic_kernel_on_random_shapes_under_sanitizers(sanitized_program: KernelProgram, seed: int):
+    case = random_case(seed)
+    dtype = TENSOR_DTYPES[seed % 3]
+    layout = ("packed", "split", "heads_first", "misaligned")[seed % 4]
+    assert_close(sanitized_program.run(case, dtype, "generic", layout, seed), case.expected(dtype), dtype)
+
+
+@pytest.mark.parametrize("dtype", TENSOR_DTYPES)
+@pytest.mark.parametrize("head_dim", [130, 160, 256])
+def test_generic_kernel_takes_large_heads(program: KernelProgram, head_dim: int, dtype: str):
+    case = Case((5, 6), (3, 4), has_rpb=True, heads=1, head_dim=head_dim)
+    assert_close(program.run(case, dtype, "generic", seed=2), case.expected(dtype), dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_scores_beyond_the_range_of_float16_do_not_overflow(program: KernelProgram, dtype: str):
+    case = Case((7, 9), (3, 5), has_rpb=True, head_dim=32)
+    tensors = case.tensors_in(dtype)
+    large = tensors._replace(query=tensors.query * 256, key=tensors.key * 256)  # scores up to 2e6, exact scaling
+    expected = neighborhood_attention(*large, case.neighborhood)
+    found = program.run_tensors(case, large, dtype, "generic")
+    assert np.abs(large.query * large.key).max() > np.finfo(np.float16).max
+    assert_close(found, expected, dtype)
+
+
+def test_the_order_of_threads_changes_nothing(program: KernelProgram):
+    case = replace(CASES[1], batch=2)
+    first, *others = (program.run(case, "float16", "generic", seed=seed).tobytes() for seed in range(4))
+    assert all(other == first for other in others)
+
+
+def test_the_operator_knows_no_framework():
+    forbidden = re.compile(r"#\s*include.*(NvInfer|onnxruntime|torch|ATen)", re.IGNORECASE)
+    sources = [path for path in (PLUGINS / "op").rglob("*") if path.is_file()]
+    assert len(sources) > 8
+    assert [path.name for path in sources if forbidden.search(path.read_text())] == []
