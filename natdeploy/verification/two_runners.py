@@ -66,8 +66,8 @@ def verify(
         if name not in expected
     ]
     notes = []
-    if layers and (unknown := len(set(reference.probes) - set(probes))):
-        notes.append(f"{unknown} of the reference's {len(reference.probes)} inner tensors are not in the file")
+    if layers and (unknown := set(reference.probes) - set(probes) - set(expected)):
+        notes.append(f"{len(unknown)} of the reference's {len(reference.probes)} inner tensors are not in the file")
     shapes = " + ".join("x".join(map(str, batch["pixel_values"].shape)) for batch in batches)
     return VerifyReport(
         reference=reference.name,
