@@ -118,6 +118,12 @@ inline int compute_capability() {
   return 10 * major + minor;
 }
 
+inline int multiprocessor_count() {
+  int device = 0, count = 1;
+  if (cudaGetDevice(&device) == cudaSuccess) cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
+  return count;
+}
+
 // Puts a kernel on the stream; gives null, or what CUDA says against it. `name` is for the emulation's reports.
 template <auto kKernel, class... Arguments>
 const char* launch(const char*, dim3 grid, unsigned threads, size_t shared_bytes, cudaStream_t stream,

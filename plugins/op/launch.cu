@@ -10,7 +10,7 @@ Status launch(const AttentionParameters& p, const AttentionTensors& tensors, Tac
   if (p.has_rpb && tensors.rpb == nullptr) return {"has_rpb is set, but there is no rpb"};
   switch (tactic) {
     case Tactic::kGeneric: return launch_generic(p, tensors, stream);
-    case Tactic::kTensorCore:
+    case Tactic::kTensorCore: return launch_tensor_core(p, tensors, stream);
     case Tactic::kWholeMap: break;
   }
   return {"unknown tactic"};

@@ -12,5 +12,6 @@ constexpr int elements_per_load(DataType dtype) { return static_cast<int>(16 / s
 bool tokens_are_aligned(const AttentionParameters& p, const AttentionTensors& tensors);
 
 Status launch_generic(const AttentionParameters& p, const AttentionTensors& tensors, CUstream_st* stream);
+Status launch_tensor_core(const AttentionParameters& p, const AttentionTensors& tensors, CUstream_st* stream);
 
 }  // namespace natdeploy

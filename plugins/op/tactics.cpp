@@ -19,6 +19,20 @@ const char* reason_against_any(const AttentionParameters& p, int compute_capabil
   return nullptr;
 }
 
+const char* reason_against_tensor_core(const AttentionParameters& p, int compute_capability) {
+  if (compute_capability < 80) return "tensor-core kernels need compute capability 8.0";
+  if (p.dtype == DataType::kFloat32) return "tensor-core kernels are for float16 and bfloat16";
+  if (p.head_dim != 32 && p.head_dim != 64) return "tensor-core kernels exist for head_dim 32 and 64";
+  const int kernel = p.kernel_size.height;
+  if (kernel != p.kernel_size.width || kernel % 2 == 0 || kernel < 3 || kernel > 13) {
+    return "tensor-core kernels exist for square windows of 3, 5, 7, 9, 11 and 13";
+  }
+  if (kernel == 13 && p.head_dim == 64) return "a tile with window 13 and head_dim 64 does not fit shared memory";
+  // The bias is divided by the scale, and the largest score must stay the largest.
+  if (!(p.scale >= 1e-6F && p.scale <= 1e6F)) return "tensor-core kernels need a scale between 1e-6 and 1e6";
+  return nullptr;
+}
+
 bool is_aligned(const TensorView& view, int64_t elements) {
   return reinterpret_cast<uintptr_t>(view.data) % 16 == 0 && view.batch_stride % elements == 0 &&
          view.row_stride % elements == 0 && view.column_stride % elements == 0 && view.head_stride % elements == 0;
@@ -36,7 +50,7 @@ const char* reason_against(Tactic tactic, const AttentionParameters& p, int comp
   if (const char* reason = reason_against_any(p, compute_capability)) return reason;
   switch (tactic) {
     case Tactic::kGeneric: return nullptr;
-    case Tactic::kTensorCore:
+    case Tactic::kTensorCore: return reason_against_tensor_core(p, compute_capability);
     case Tactic::kWholeMap: return "not built yet";
   }
   return "unknown tactic";

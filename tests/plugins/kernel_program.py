@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from side_environments import python_with
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = ROOT / "plugins"
-SOURCES = (*sorted((PLUGINS / "op").glob("*.cpp")), *sorted((PLUGINS / "op").glob("*.cu")))
+MAIN = ROOT / "tests" / "cpp" / "run_kernel.cpp"
 CUDA_TOOLKIT = "cuda-toolkit[nvcc,cccl,cudart]==13.0.3"
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas")  # `#pragma unroll` is for nvcc
 SANITIZED = ("-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
@@ -67,22 +68,40 @@ class KernelProgram:
         return output.reshape(shape)
 
 
-def build(directory: Path, flags: Sequence[str] = ("-O2",)) -> KernelProgram:
-    """Compile all sources, side by side, and link them."""
-    compiler = os.environ.get("CXX", "g++")
-    includes = ("-I", str(PLUGINS), "-isystem", str(cuda_toolkit() / "include"))
-    common = (compiler, "-std=c++20", "-fno-strict-aliasing", *WARNINGS, *flags)
-    compilations = []
-    for source in (*SOURCES, ROOT / "tests" / "cpp" / "run_kernel.cpp"):
-        command = [*common, *includes, "-x", "c++", "-c", str(source), "-o", str(directory / f"{source.name}.o")]
-        compilations.append((source, subprocess.Popen(command, stderr=subprocess.PIPE, text=True)))
-    for source, compilation in compilations:
-        _, messages = compilation.communicate()
-        assert compilation.returncode == 0, f"{source}\n{messages}"
-    objects = [str(directory / f"{source.name}.o") for source, _ in compilations]
+def sources(plugins: Path = PLUGINS) -> list[Path]:
+    """What the program is made of."""
+    return [*sorted((plugins / "op").glob("*.cu")), *sorted((plugins / "op").glob("*.cpp")), MAIN]
+
+
+def compiled(paths: Sequence[Path], directory: Path, flags: Sequence[str], plugins: Path = PLUGINS) -> list[Path]:
+    """Compile for the CPU, two files at a time; gives the object files."""
+    includes = ("-I", str(plugins), "-isystem", str(cuda_toolkit() / "include"))
+    command = [*_compiler(), *WARNINGS, *flags, *includes, "-x", "c++", "-c"]
+    objects = [directory / f"{path.name}.o" for path in paths]
+
+    def compile_one(path: Path, target: Path) -> None:
+        done = subprocess.run([*command, str(path), "-o", str(target)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{path}\n{done.stderr}"
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(compile_one, paths, objects))
+    return objects
+
+
+def linked(objects: Sequence[Path], directory: Path, flags: Sequence[str]) -> KernelProgram:
+    """Link object files into a program."""
     executable = directory / "run_kernel"
-    subprocess.run([*common, *objects, "-o", str(executable)], check=True)
+    subprocess.run([*_compiler(), *flags, *map(str, objects), "-o", str(executable)], check=True)
     return KernelProgram(executable)
+
+
+def build(directory: Path, flags: Sequence[str] = ("-O2",)) -> KernelProgram:
+    """Compile and link all of it."""
+    return linked(compiled(sources(), directory, flags), directory, flags)
+
+
+def _compiler() -> list[str]:
+    return [os.environ.get("CXX", "g++"), "-std=c++20", "-fno-strict-aliasing"]
 
 
 def _arguments(case: Case) -> list[str]:

@@ -9,9 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from ops.cases import Array, Case, select
-from plugins.kernel_program import PLUGINS, SANITIZED, KernelProgram, build
+from plugins.kernel_program import PLUGINS, SANITIZED, KernelFault, KernelProgram, build
+from plugins.tensor_core_cases import HEAD_DIM_32, HEAD_DIM_64
 
+from natdeploy.ops import torch_op
 from natdeploy.ops.reference import neighborhood_attention
 from natdeploy.ops.spec import OP_TOLERANCE, TENSOR_DTYPES
 
@@ -46,6 +49,23 @@ def assert_close(found: Array, expected: Array, dtype: str) -> None:
     error = np.abs(found - expected)
     assert np.all(error <= INSIDE + ROUNDING[dtype] * np.abs(expected)), f"worst error {error.max():.2e}"
     assert error.max(initial=0) <= OP_TOLERANCE[dtype]
+
+
+def own_error_of_pytorch(case: Case, dtype: str) -> float:
+    """Give the worst error of PyTorch's operators on the same inputs, in the same dtype."""
+    query, key, value, rpb = case.tensors_in(dtype)
+    inputs = (torch.from_numpy(x).to(getattr(torch, dtype)) for x in (query, key, value))
+    n = case.neighborhood
+    bias = None if rpb is None else torch.from_numpy(rpb)
+    found = torch_op.neighborhood_attention(*inputs, bias, n.kernel_size, n.dilation, n.stride, n.is_causal, n.scale)
+    return float(np.abs(found.double().numpy() - case.expected(dtype)).max())
+
+
+def assert_as_close_as_pytorch(found: Array, case: Case, dtype: str) -> None:
+    """Check a kernel that rounds softmax weights to ``dtype``; worst seen: 1.3 times PyTorch's error."""
+    error = np.abs(found - case.expected(dtype)).max()
+    assert error <= 2 * own_error_of_pytorch(case, dtype)  # fails for NaN as well
+    assert error <= OP_TOLERANCE[dtype]
 
 
 @pytest.fixture(scope="session")
@@ -106,10 +126,60 @@ def test_scores_beyond_the_range_of_float16_do_not_overflow(program: KernelProgr
     assert_close(found, expected, dtype)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("case", HEAD_DIM_32, ids=str)
+def test_tensor_core_kernel_agrees_with_the_reference(program: KernelProgram, case: Case, dtype: str):
+    assert_as_close_as_pytorch(program.run(case, dtype, "tensor_core", seed=1), case, dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [2, 3])
+@pytest.mark.parametrize("case", [*HEAD_DIM_32, *HEAD_DIM_64], ids=str)
+def test_tensor_core_kernel_under_sanitizers(sanitized_program: KernelProgram, case: Case, seed: int):
+    dtype = ("float16", "bfloat16")[seed % 2]
+    layout = ("packed", "split", "heads_first")[(case.batch + seed) % 3]
+    assert_as_close_as_pytorch(sanitized_program.run(case, dtype, "tensor_core", layout, seed), case, dtype)
+
+
+def test_tensor_core_scores_beyond_the_range_of_float16_do_not_overflow(program: KernelProgram):
+    case = replace(HEAD_DIM_32[1], batch=2)
+    tensors = case.tensors_in("float16")
+    large = tensors._replace(query=tensors.query * 256, key=tensors.key * 256)
+    expected = neighborhood_attention(*large, case.neighborhood)
+    found = program.run_tensors(case, large, "float16", "tensor_core")
+    assert np.abs(found - expected).max() <= OP_TOLERANCE["float16"]
+
+
+@pytest.mark.parametrize(
+    ("case", "dtype", "layout", "reason"),
+    [
+        (Case((8, 9), (3, 3), head_dim=32), "float32", "packed", "float16 and bfloat16"),
+        (Case((8, 9), (3, 3), head_dim=24), "float16", "packed", "head_dim 32 and 64"),
+        (Case((8, 9), (3, 5), head_dim=32), "float16", "packed", "square windows"),
+        (Case((8, 9), (4, 4), head_dim=32), "float16", "packed", "square windows"),
+        (Case((14, 13), (13, 13), head_dim=64), "float16", "packed", "does not fit shared memory"),
+        (Case((8, 9), (3, 3), head_dim=32), "float16", "misaligned", "multiples of 16 bytes"),
+    ],
+    ids=lambda value: str(value),
+)
+def test_tensor_core_kernel_says_what_it_cannot_do(
+    program: KernelProgram, case: Case, dtype: str, layout: str, reason: str
+):
+    with pytest.raises(KernelFault, match=reason):
+        program.run(case, dtype, "tensor_core", layout)
+
+
+@pytest.mark.parametrize("head_dim", [24, 32])
+def test_the_preferred_tactic_computes_the_operator(program: KernelProgram, head_dim: int):
+    case = Case((9, 8), (5, 5), has_rpb=True, head_dim=head_dim)
+    assert_as_close_as_pytorch(program.run(case, "float16", "preferred"), case, "float16")
+
+
 def test_the_order_of_threads_changes_nothing(program: KernelProgram):
     case = replace(CASES[1], batch=2)
-    first, *others = (program.run(case, "float16", "generic", seed=seed).tobytes() for seed in range(4))
-    assert all(other == first for other in others)
+    for tactic in ("generic", "tensor_core"):
+        first, *others = (program.run(case, "float16", tactic, seed=seed).tobytes() for seed in range(4))
+        assert all(other == first for other in others)
 
 
 def test_the_operator_knows_no_framework():
