@@ -34,11 +34,6 @@ Shapes shapes_of(const DynamicPluginTensorDesc* in, int32_t inputs, nvinfer1::Di
   return shapes;
 }
 
-bool is_known(const nvinfer1::Dims& dims) {
-  return std::all_of(dims.d, dims.d + std::clamp(dims.nbDims, 0, nvinfer1::Dims::MAX_DIMS),
-                     [](int64_t extent) { return extent >= 0; });
-}
-
 std::vector<Tactic> tactics_for(const std::optional<AttentionParameters>& p) {
   std::vector<Tactic> found;
   for (const Tactic tactic : kAllTactics) {
@@ -94,13 +89,14 @@ int32_t NeighborhoodPlugin::configurePlugin(const DynamicPluginTensorDesc* in, i
     check_pointers(in, out);
     check_counts(parameters_.form, inputs, outputs);
     const DataType dtype = data_type_of(in[0].desc.type);
-    configured_.reset();
-    for (auto point : {&DynamicPluginTensorDesc::min, &DynamicPluginTensorDesc::max, &DynamicPluginTensorDesc::opt}) {
-      if (!is_known(in[0].*point)) continue;
-      configured_ = parameters_from_shapes(parameters_, shapes_of(in, inputs, point), dtype);  // opt comes last
-      const char* reason = reason_against(Tactic::kGeneric, *configured_, kNewestComputeCapability);
-      if (reason != nullptr) throw Refusal(reason);  // what this one cannot do, none can
-    }
+    // At min only a bound is known where the graph computes shapes: a padded map is reported without its padding
+    // (TensorRT for RTX 1.7.1). A window that exceeds the largest map can never run.
+    const AttentionParameters largest = profile_point(in, inputs, &DynamicPluginTensorDesc::max, dtype);
+    refuse_if_any(problems(largest));
+    const char* reason = reason_against(Tactic::kGeneric, largest, kNewestComputeCapability);
+    if (reason != nullptr) throw Refusal(reason);  // what this one cannot do, none can
+    const AttentionParameters optimal = profile_point(in, inputs, &DynamicPluginTensorDesc::opt, dtype);
+    configured_ = problems(optimal).empty() ? optimal : largest;
     input_count_ = inputs;
     return kDone;
   });
@@ -154,8 +150,7 @@ size_t NeighborhoodPlugin::getWorkspaceSize(const DynamicPluginTensorDesc* in, i
     check_pointers(in, out);
     check_counts(parameters_.form, inputs, outputs);
     const DataType dtype = data_type_of(in[0].desc.type);
-    const Shapes largest = shapes_of(in, inputs, &DynamicPluginTensorDesc::max);
-    const AttentionParameters p = parameters_from_shapes(parameters_, largest, dtype);
+    const AttentionParameters p = profile_point(in, inputs, &DynamicPluginTensorDesc::max, dtype);
     size_t bytes = 0;
     for (const Tactic tactic : tactics_for(p)) bytes = std::max(bytes, workspace_size(p, tactic));
     return bytes;
@@ -163,7 +158,8 @@ size_t NeighborhoodPlugin::getWorkspaceSize(const DynamicPluginTensorDesc* in, i
 }
 
 int32_t NeighborhoodPlugin::getNbTactics() noexcept {
-  return guarded(name(), "getNbTactics", int32_t{0}, [&] { return static_cast<int32_t>(tactics_for(configured_).size()); });
+  return guarded(name(), "getNbTactics", int32_t{0},
+                 [&] { return static_cast<int32_t>(tactics_for(configured_).size()); });
 }
 
 int32_t NeighborhoodPlugin::getValidTactics(int32_t* tactics, int32_t count) noexcept {
@@ -245,10 +241,19 @@ const nvinfer1::PluginFieldCollection* NeighborhoodPlugin::getFieldsToSerialize(
 }
 
 AttentionParameters NeighborhoodPlugin::parameters_at(const PluginTensorDesc* in, const PluginTensorDesc* out) const {
-  return parameters_from_shapes(parameters_, shapes_of(in, input_count_, out), data_type_of(in[0].type));
+  const Shapes shapes = shapes_of(in, input_count_, out);
+  const AttentionParameters p = parameters_from_shapes(parameters_, shapes, data_type_of(in[0].type));
+  refuse_if_any(problems(p));
+  return p;
 }
 
-// What the builder chose, where this GPU and these shapes allow it: a plan may run on an older GPU than it was built on.
+AttentionParameters NeighborhoodPlugin::profile_point(const DynamicPluginTensorDesc* in, int32_t inputs,
+                                                      nvinfer1::Dims DynamicPluginTensorDesc::*point,
+                                                      DataType dtype) const {
+  return parameters_from_shapes(parameters_, shapes_of(in, inputs, point), dtype);
+}
+
+// What the builder chose, where this GPU and these shapes allow it: a plan may run on an older GPU than its builder's.
 Tactic NeighborhoodPlugin::usable_tactic(const AttentionParameters& p) const {
   if (tactic_ && reason_against(*tactic_, p, compute_capability_) == nullptr) return *tactic_;
   return preferred_tactic(p, compute_capability_);

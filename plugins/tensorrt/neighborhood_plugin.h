@@ -65,6 +65,8 @@ class NeighborhoodPlugin final : public nvinfer1::IPluginV3,
 
  private:
   AttentionParameters parameters_at(const nvinfer1::PluginTensorDesc* in, const nvinfer1::PluginTensorDesc* out) const;
+  AttentionParameters profile_point(const nvinfer1::DynamicPluginTensorDesc* in, int32_t inputs,
+                                    nvinfer1::Dims nvinfer1::DynamicPluginTensorDesc::*point, DataType dtype) const;
   Tactic usable_tactic(const AttentionParameters& parameters) const;
   std::string_view name() const { return op_type(parameters_.form); }
 

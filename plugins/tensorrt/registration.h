@@ -14,8 +14,8 @@ inline constexpr int kCreators = 2;
 // One per op type; they live until the library is unloaded.
 const std::array<nvinfer1::IPluginCreatorInterface*, kCreators>& creators();
 
-// Takes back what was registered on load in the registry of the TensorRT whose code holds `caller`, and says which major
-// version that TensorRT has: 0 where it cannot be found out; every registration is taken back then.
+// Takes back what was registered on load in the registry of the TensorRT whose code holds `caller`, and gives that
+// TensorRT's major version: 0 where it cannot be found out; every registration is taken back then.
 int yield_to_loader(const void* caller) noexcept;
 
 }  // namespace natdeploy::trt

@@ -149,7 +149,6 @@ AttentionParameters parameters_from_shapes(const PluginParameters& p, const Shap
   refuse_if_any(shape_problems(p, shapes.inputs, shapes.input_count));
   const Dims& data = *shapes.inputs[0];
   const AttentionParameters found = parameters_of(p, data, has_rpb(p.form, shapes.input_count), dtype);
-  refuse_if_any(problems(found));
   Dims expected = data;
   if (p.form == Form::kPacked) expected.d[3] = data.d[3] / 3;
   if (shapes.output != nullptr && !agree(expected, *shapes.output)) {

@@ -34,7 +34,8 @@ struct Shapes {
   const nvinfer1::Dims* output = nullptr;
 };
 
-// Checks concrete shapes against each other and against the operator's rules; throws Refusal with all that is wrong.
+// Checks concrete shapes against each other and throws Refusal with all that is wrong; natdeploy::problems then says
+// whether the operator's rules hold.
 AttentionParameters parameters_from_shapes(const PluginParameters& p, const Shapes& shapes, DataType dtype);
 
 // The output's shape as expressions. What is constant is checked here, the rest when the shapes are known.

@@ -1,6 +1,6 @@
 // The three TensorRT interfaces that changed their vtables between 10 and 11, in both layouts.
 //
-// One binary serves 10.x, 11.x and TensorRT for RTX, so what it was compiled against says nothing about what it runs in.
+// One binary serves 10.x, 11.x and TensorRT for RTX: what it was compiled against says nothing about what it runs in.
 // In 11, ILogger and ILoggerFinder gained a base class (three virtual functions in front), and IPluginRegistry lost the
 // four functions that took an IPluginCreator. Calling through the wrong layout crashes. The interfaces that plugins and
 // creators implement are the same in both.
