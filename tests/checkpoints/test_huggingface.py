@@ -95,6 +95,12 @@ def test_fields_that_equal_the_default_may_be_missing(tmp_path):
     assert weights_from_checkpoint(directory).config == weights_from_checkpoint(GOLDEN / "hf_nat").config
 
 
+def test_fields_that_leave_no_trace_in_the_weights_are_taken_over(directory):
+    edit_json(directory / "config.json", layer_norm_eps=3e-3, hidden_act="relu", dilations=[[1], [2], [3, 1], [4]])
+    config = weights_from_checkpoint(directory).config
+    assert (config.layer_norm_eps, config.hidden_act, config.dilations) == (3e-3, "relu", ((1,), (2,), (3, 1), (4,)))
+
+
 def test_default_dilations_are_those_of_dinat_mini_and_nat_has_none(directory):
     edit_json(directory / "config.json", remove=["dilations"])
     with pytest.raises(NatdeployError, match="stage 1 has 1 blocks and 3 dilations"):

@@ -218,6 +218,29 @@ def test_dilations_null_mean_one(tmp_path):
     assert checkpoint.config.family == "dinat"
 
 
+@pytest.mark.parametrize(
+    ("family", "variant", "changes"),
+    [
+        ("DiNAT_s", "dinat_s_tiny", {"dilations": ((1, 1), (1, 1), (1,) * 6, (1, 1))}),  # none, unless they are given
+        ("NATIsotropic", "dinat_isotropic_small", {}),
+    ],
+)
+def test_arguments_that_equal_the_default_may_be_missing(family, variant, changes, pth):
+    path = pth(weightless(original_shapes(**PUBLISHED[variant][0])), "model.pth")
+    edit_json(path.with_name("config.json"), family=family)
+    assert weights_from_checkpoint(path.parent).config == replace(VARIANTS[variant].config, **changes)
+
+
+def test_layer_scale_of_zero_is_one(tmp_path):
+    directory = copy_of("shi_nat", tmp_path)  # has layer scales; nat.py asks for the argument's type alone
+    edit_json(directory / "config.json", layer_scale=0)
+    assert weights_from_checkpoint(directory).config.layer_scale
+    edit_json(directory / "config.json", layer_scale=True)
+    with pytest.raises(NatdeployError) as error:
+        weights_from_checkpoint(directory)
+    assert "10 unexpected: stages.0.blocks.0.attention_scale" in error.value.got
+
+
 def test_other_single_file_of_weights_is_found_and_labels_are_read(tmp_path):
     directory = copy_of("shi_nat", tmp_path)
     save_file(torch.load(directory / "model.pth"), directory / "nat.safetensors")
