@@ -135,6 +135,15 @@ def edit_weight(model: onnx.ModelProto, name: str, change: Callable[[Any], objec
     weight.CopyFrom(onnx.numpy_helper.from_array(array, name))
 
 
+def add_to_first(amount: float) -> Callable[[Any], None]:
+    """A change of one number of a weight."""
+
+    def change(array: Any) -> None:
+        array.flat[0] += amount
+
+    return change
+
+
 def one_paragraph(result: Result, *parts: str) -> None:
     """Assert that a command failed as a user may expect: status 1, one line on stderr, nothing on stdout."""
     assert result.status == 1, result.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ from natdeploy.cli.lower import lower
 from natdeploy.cli.verify import verify
 from natdeploy.console import finish_output, give_up_on, say
 from natdeploy.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, NatdeployError
+
+# Looking at a path may fail in these ways wherever it is done, and never by our doing.
+_THEIRS = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -54,17 +58,26 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (BrokenPipeError, SystemExit):  # click turns the former into the latter
         give_up_on(sys.stdout)  # the reader of a pipe went away: nobody is left to tell
         return EXIT_FAILED
+    except OSError as error:
+        if error.errno not in _THEIRS or error.filename is None:
+            return _our_bug()
+        say(f"error: cannot use '{error.filename}'. Got: {error.strerror}.")
+        return EXIT_FAILED
     except MemoryError:
         say("error: out of memory. Use a smaller image size or batch.")
         return EXIT_FAILED
     except Exception:
-        traceback.print_exc()
-        say(
-            "This is a bug in natdeploy. Please report it with the traceback above and the output of "
-            "`python -m natdeploy.environment`."
-        )
-        return EXIT_FAILED
+        return _our_bug()
     return status if isinstance(status, int) else EXIT_DONE
+
+
+def _our_bug() -> int:
+    traceback.print_exc()
+    say(
+        "This is a bug in natdeploy. Please report it with the traceback above and the output of "
+        "`python -m natdeploy.environment`."
+    )
+    return EXIT_FAILED
 
 
 def main() -> None:

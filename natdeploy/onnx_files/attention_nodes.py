@@ -134,10 +134,11 @@ def _shape_problems(attention: AttentionNode) -> list[str]:
     heads = attention.num_heads or 1
     if node.op_type == PACKED and isinstance(channels, int) and channels % (3 * heads):
         problems.append(f"{channels} channels are not divisible into query, key and value of {heads} heads")
-    if rpb is not None and rpb.shape is not None and all(isinstance(dim, int) for dim in rpb.shape):
-        wanted = (*([attention.num_heads] if attention.num_heads else rpb.shape[:1]), *neighborhood.rpb_shape)
-        if tuple(rpb.shape) != wanted:
-            problems.append(f"'{rpb.name}' is {list(rpb.shape)}, not {list(wanted)}")
+    table = None if rpb is None else rpb.shape if rpb.const_value is None else rpb.const_value.shape
+    if rpb is not None and table is not None and all(isinstance(dim, int) for dim in table):
+        wanted = (*([attention.num_heads] if attention.num_heads else table[:1]), *neighborhood.rpb_shape)
+        if tuple(table) != wanted:
+            problems.append(f"'{rpb.name}' is {list(table)}, not {list(wanted)}")
     return problems
 
 

@@ -10,6 +10,7 @@ import pytest
 from command_line import (
     DIGITS,
     IMAGES,
+    add_to_first,
     digits_onnx,
     dynamic_onnx,
     edit_weight,
@@ -124,15 +125,6 @@ def test_the_tolerance_is_the_users_and_the_passing_one_passes():
     errors = [output["error"] for output in document["outputs"]]
     assert document["agrees"] is (max(errors) <= float(less))
     assert float(passing) >= max(errors)
-
-
-def add_to_first(amount: float):
-    """A change of one number."""
-
-    def change(array: np.ndarray) -> None:
-        array.flat[0] += amount
-
-    return change
 
 
 def test_one_corrupted_weight_is_found_and_placed(tmp_path):
