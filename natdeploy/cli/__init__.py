@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import click
 
 from natdeploy import __version__
+from natdeploy.cli import options
 from natdeploy.cli.doctor import doctor
 from natdeploy.cli.export import export
 from natdeploy.cli.infer import infer
@@ -24,17 +25,16 @@ from natdeploy.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Natdeploy
 _THEIRS = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=options.Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    example="natdeploy export shi-labs/nat-mini-in1k-224 -o nat_mini.onnx\n"
+    "natdeploy verify nat_mini.onnx --checkpoint shi-labs/nat-mini-in1k-224\n"
+    "natdeploy infer nat_mini.onnx photo.jpg",
+)
 @click.version_option(__version__, prog_name="natdeploy")
 def cli() -> None:
-    r"""Deploy Neighborhood Attention Transformers: checkpoint to ONNX to any runtime, with proof.
-
-    \b
-    Example:
-      natdeploy export shi-labs/nat-mini-in1k-224 -o nat_mini.onnx
-      natdeploy verify nat_mini.onnx --checkpoint shi-labs/nat-mini-in1k-224
-      natdeploy infer nat_mini.onnx photo.jpg
-    """
+    """Deploy Neighborhood Attention Transformers: checkpoint to ONNX to any runtime, with proof."""
 
 
 for command in (export, lower, verify, infer, inspect, doctor):

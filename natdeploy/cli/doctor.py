@@ -8,15 +8,14 @@ from natdeploy.cli import options
 from natdeploy.console import print_json, print_lines, print_table
 
 
-@click.command()
+@click.command(
+    cls=options.Command,
+    short_help="What is installed, and what it is enough for.",
+    example="natdeploy doctor",
+)
 @options.as_json
 def doctor(as_json: bool) -> None:
-    r"""Say what is installed, what that is enough for, and what to do about the rest.
-
-    \b
-    Example:
-      natdeploy doctor
-    """
+    """Say what is installed, what that is enough for, and what to do about the rest."""
     from natdeploy.environment import describe, examine
 
     if as_json:

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from natdeploy.onnx_files.export import ExportSummary
 
 
-@click.command()
+@click.command(
+    cls=options.Command,
+    short_help="Write a checkpoint as ONNX.",
+    example="natdeploy export random:nat_mini -o nat_mini.onnx --dynamic-size 64:512",
+)
 @click.argument("checkpoint")
 @options.output
 @options.variant
@@ -42,14 +46,10 @@ if TYPE_CHECKING:
 @options.external_data
 @options.as_json
 def export(checkpoint: str, output: Path, variant: str | None, as_json: bool, **settings: Any) -> None:
-    r"""Export CHECKPOINT to ONNX, with neighborhood attention as one custom op.
+    """Export CHECKPOINT to ONNX, with neighborhood attention as one custom op.
 
     CHECKPOINT is a Hugging Face directory or hub id, a directory or .pth file of the original authors, or
     random:VARIANT.
-
-    \b
-    Example:
-      natdeploy export random:nat_mini -o nat_mini.onnx --dynamic-size 64:512
     """
     from natdeploy.environment import require
 

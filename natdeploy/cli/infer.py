@@ -16,18 +16,17 @@ if TYPE_CHECKING:
     from natdeploy.inference import Classification
 
 
-@click.command()
+@click.command(
+    cls=options.Command,
+    short_help="Classify images.",
+    example="natdeploy infer nat_mini.onnx cat.jpg dog.png --top 3",
+)
 @click.argument("artifact", type=options.path)
 @click.argument("images", nargs=-1, required=True, type=options.path, metavar="IMAGE...")
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, metavar="N", help="Guesses per image.")
 @options.as_json
 def infer(artifact: Path, images: tuple[Path, ...], top: int, as_json: bool) -> None:
-    r"""Classify images; ARTIFACT brings preprocessing and labels.
-
-    \b
-    Example:
-      natdeploy infer nat_mini.onnx cat.jpg dog.png --top 3
-    """
+    """Classify images; ARTIFACT brings preprocessing and labels."""
     from natdeploy.environment import require
 
     require("infer")

@@ -11,18 +11,17 @@ from natdeploy.cli import options
 from natdeploy.console import human_size, print_facts, print_json, print_lines, print_table
 
 
-@click.command()
+@click.command(
+    cls=options.Command,
+    short_help="Show what is in an ONNX file or a checkpoint.",
+    example="natdeploy inspect nat_mini.onnx",
+)
 @click.argument("file")
 @options.variant
 @click.option("--probes", is_flag=True, help="List the names of all inner tensors of an ONNX file, one a line.")
 @options.as_json
 def inspect(file: str, variant: str | None, probes: bool, as_json: bool) -> None:
-    r"""Show what is in FILE: an ONNX file or a checkpoint.
-
-    \b
-    Example:
-      natdeploy inspect nat_mini.onnx
-    """
+    """Show what is in FILE: an ONNX file or a checkpoint."""
     from natdeploy.inspection import describe_file, probes_of_file
 
     if probes:

@@ -14,19 +14,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command()
+@click.command(
+    cls=options.Command,
+    short_help="Write an ONNX file in another form.",
+    example="natdeploy lower nat_mini.onnx -o nat_mini.portable.onnx",
+)
 @click.argument("model", type=options.path)
 @options.output
 @options.form("portable")
 @options.external_data
 @options.as_json
 def lower(model: Path, output: Path, form: str, external_data: bool, as_json: bool) -> None:
-    r"""Write MODEL in another form; names of inputs, outputs and inner tensors stay.
-
-    \b
-    Example:
-      natdeploy lower nat_mini.onnx -o nat_mini.portable.onnx
-    """
+    """Write MODEL in another form; names of inputs, outputs and inner tensors stay."""
     from natdeploy.onnx_files.lower import lowered_from_onnx
 
     with working(f"writing the {form} form of {model}"):

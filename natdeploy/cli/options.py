@@ -1,4 +1,4 @@
-"""Options that several commands share, one decorator each, and the value types of ours.
+"""What commands share: options, one decorator each, the value types of ours, and help that ends with an example.
 
 The types are functions, which click calls with the text that was given, or with the default.
 """
@@ -14,6 +14,32 @@ from typing import Any, TypeVar
 import click
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+class _WithExample(click.Command):
+    """Ends its help with an example that can be run as it stands.
+
+    Args:
+        example: One command a line.
+    """
+
+    def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example, unwrapped."""
+        with formatter.section("Example"):
+            for line in self.example.splitlines():
+                formatter.write(f"{' ' * formatter.current_indent}{line}\n")
+
+
+class Command(_WithExample):
+    """A command."""
+
+
+class Group(_WithExample, click.Group):
+    """The group of all commands."""
 
 
 def image_size(text: Any) -> tuple[int, int]:

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from natdeploy.verification.comparison import Comparison
 
 
-@click.command()
+@click.command(
+    cls=options.Command,
+    short_help="Prove that a file computes what it should.",
+    example="natdeploy verify nat_mini.onnx --checkpoint nat-mini/ --images photos/",
+)
 @click.argument("artifact", type=options.path)
 @click.option("--checkpoint", metavar="CHECKPOINT", help="The reference: what ARTIFACT was exported from.")
 @options.variant
@@ -51,12 +55,7 @@ if TYPE_CHECKING:
 )
 @options.as_json
 def verify(as_json: bool, **request: Any) -> int:
-    r"""Prove that ARTIFACT computes what its checkpoint computes. Exit status 3 means that they disagree.
-
-    \b
-    Example:
-      natdeploy verify nat_mini.onnx --checkpoint nat-mini/ --images photos/
-    """
+    """Prove that ARTIFACT computes what its checkpoint computes. Exit status 3 means that they disagree."""
     from natdeploy.verification import VerifyRequest, verify_artifact
 
     with working(f"verifying {request['artifact']}") as step:

@@ -4,6 +4,7 @@ import ast
 import functools
 import inspect
 import shlex
+import textwrap
 from pathlib import Path
 
 import click
@@ -45,8 +46,11 @@ def test_version():
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_ends_with_examples_that_parse(command):
-    text = (cli.commands[command] if command else cli).help
-    examples = [shlex.split(line) for line in text.split("Example:")[1].splitlines() if line.strip()]
+    example = (cli.commands[command] if command else cli).example
+    result = run(*command.split(), "--help")
+    assert result.out.endswith("\nExample:\n" + textwrap.indent(example, "  ") + "\n")
+    assert "..." not in result.out.replace("ARGS]...", "").replace("IMAGE...", "")  # nothing is cut
+    examples = [shlex.split(line) for line in example.splitlines()]
     assert examples
     for program, name, *arguments in examples:
         assert program == "natdeploy"
