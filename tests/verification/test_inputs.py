@@ -1,0 +1,71 @@
+"""What verification feeds to both sides."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from command_line import IMAGES, digits_onnx, dynamic_onnx
+
+from natdeploy.errors import NatdeployError
+from natdeploy.preprocessing import batch_from_images
+from natdeploy.runners import runner_for_artifact
+from natdeploy.size_limits import SizeLimits
+from natdeploy.verification.inputs import batches_from_images, batches_of_noise, image_paths
+
+
+@pytest.fixture(scope="module")
+def fixed():
+    return runner_for_artifact(digits_onnx()).metadata
+
+
+@pytest.fixture(scope="module")
+def free():
+    return runner_for_artifact(dynamic_onnx()).metadata
+
+
+def with_sizes(metadata, low, high, batch=None):
+    return replace(metadata, size_limits=SizeLimits((low, low), (high, high), batch))
+
+
+def test_noise_is_seeded_and_normal(fixed):
+    (batch,), (again,), (other,) = (batches_of_noise(fixed, seed) for seed in (3, 3, 4))
+    pixels = batch["pixel_values"]
+    assert (pixels.shape, pixels.dtype) == ((2, 1, 32, 32), np.float32)
+    assert np.array_equal(pixels, again["pixel_values"])
+    assert not np.array_equal(pixels, other["pixel_values"])
+    assert abs(pixels.std() - 1) < 0.1
+
+
+def test_free_sizes_get_several_that_are_not_square(free):
+    shapes = [batch["pixel_values"].shape for batch in batches_of_noise(free)]
+    assert len(shapes) == 3
+    assert all(len(shape) == 4 and shape[:2] == (3, 1) for shape in shapes)
+    assert sum(shape[2] != shape[3] for shape in shapes) == 2
+    assert all(40 <= side <= 72 for shape in shapes for side in shape[2:])
+
+
+@pytest.mark.parametrize("low, high", [(32, 33), (300, 16384), (400, 500), (1000, 1000)])
+def test_every_range_is_kept_to(fixed, low, high):
+    for batch in batches_of_noise(with_sizes(fixed, low, high, batch=1)):
+        assert all(low <= side <= high for side in batch["pixel_values"].shape[2:])
+
+
+def test_noise_beyond_memory_is_refused(fixed):
+    with pytest.raises(NatdeployError, match="--inputs"):
+        batches_of_noise(with_sizes(fixed, 16384, 16384, batch=2**31))
+
+
+def test_images_in_batches(fixed, free):
+    assert [b["pixel_values"].shape[0] for b in batches_from_images(IMAGES, fixed)] == [16, 4]
+    filled = batches_from_images(IMAGES[:4], free)
+    assert [b["pixel_values"].shape for b in filled] == [(3, 1, 40, 40)] * 2
+    expected = batch_from_images([IMAGES[3]] * 3, free.preprocessing)
+    assert np.array_equal(filled[1]["pixel_values"], expected)
+
+
+def test_images_of_a_directory_by_name(tmp_path):
+    for name in ("b.png", "A.JPG", "sub/c.webp", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.name for path in image_paths(tmp_path)] == ["A.JPG", "b.png", "c.webp"]
+    assert image_paths(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
