@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_NUMBERS = re.compile(r"-?[\d.]+(e[+-]\d+)?( %| [KMG]iB| M)?|inf|nan")
+_NUMBERS = re.compile(r"-?[\d.]+(e[+-]\d+)?( %| ([KMG]i)?B| M)?|inf|nan")
 _COLOURS = {"agrees": "green", "ok": "green", "missing": "yellow", "problem": "red"}
 _TRAILING_BLANKS = re.compile(r"(?:(\x1b\[[0-9;]*m)| )+$", re.MULTILINE)
 

@@ -119,7 +119,7 @@ def write_onnx(model: ir.Model, path: Path, external_data: bool = False) -> int:
     Raises:
         NatdeployError: If the model is too large for one file, or the target cannot be written.
     """
-    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
     if size > _LARGEST_SINGLE_FILE and not external_data:
         raise NatdeployError(
             f"'{path.name}' would hold {size / 2**30:.1f} GiB of weights",

@@ -1,0 +1,78 @@
+"""Recorded inputs and outputs."""
+
+import json
+
+import numpy as np
+import pytest
+
+from natdeploy.errors import NatdeployError
+from natdeploy.runners.protocol import TensorSpec
+from natdeploy.runners.recorded import RecordedRunner, arrays_from_npz, record_reference
+
+PIXELS = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
+
+
+class Reference:
+    name, probes, size_limits = "a reference", (), None
+    inputs = outputs = ()
+
+    def environment(self):
+        return {"torch": "2.15"}
+
+
+@pytest.fixture
+def recording(tmp_path):
+    outputs = {"logits": np.ones((2, 7)), "pooled": np.zeros((2, 8), np.float32)}
+    record_reference(tmp_path / "r.npz", Reference(), {"pixel_values": PIXELS}, outputs, sha256="abc")
+    assert [path.name for path in tmp_path.iterdir()] == ["r.npz"]
+    return tmp_path / "r.npz"
+
+
+def test_what_was_recorded_is_played(recording):
+    runner = RecordedRunner(recording)
+    assert runner.name == "a reference (recorded in r.npz)"
+    assert (runner.environment(), runner.checkpoint_sha256) == ({"torch": "2.15"}, "abc")
+    assert runner.outputs == (TensorSpec("logits", "float64", (2, 7)), TensorSpec("pooled", "float32", (2, 8)))
+    played = runner.run(runner.recorded_inputs)
+    assert np.array_equal(played["logits"], np.ones((2, 7)))
+    assert np.array_equal(runner.recorded_inputs["pixel_values"], PIXELS)
+
+
+def test_only_the_outputs_that_are_asked_for(recording):
+    assert set(RecordedRunner(recording, ["pooled"]).run({"pixel_values": PIXELS})) == {"pooled"}
+    with pytest.raises(NatdeployError, match=r"Got: logits, pooled\. Needed: norm, stem\."):
+        RecordedRunner(recording, ["norm", "logits", "stem"])
+
+
+def test_other_inputs_have_no_recorded_outputs(recording):
+    with pytest.raises(NatdeployError, match="recorded with"):
+        RecordedRunner(recording).run({"pixel_values": PIXELS + 1})
+
+
+def test_a_file_of_other_people_will_do(tmp_path):
+    np.savez(tmp_path / "r.npz", pixel_values=PIXELS.astype(np.float16), logits=np.ones((2, 7)), ids=np.arange(2))
+    runner = RecordedRunner(tmp_path / "r.npz")
+    assert runner.recorded_inputs["pixel_values"].dtype == np.float32
+    assert [spec.name for spec in runner.outputs] == ["logits"]  # integers are no outputs of ours
+    assert (runner.name, runner.environment(), runner.checkpoint_sha256) == (
+        "recorded outputs (recorded in r.npz)", {}, None)  # fmt: skip
+
+
+def test_the_description_is_json(recording):
+    with np.load(recording, allow_pickle=False) as archive:
+        document = json.loads(str(archive["natdeploy.reference"]))
+    assert document == {"name": "a reference", "environment": {"torch": "2.15"}, "checkpoint_sha256": "abc"}
+
+
+def test_a_recording_is_replaced_whole_or_not_at_all(recording):
+    before = recording.read_bytes()
+
+    class Broken(Reference):
+        def environment(self):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="space"):
+        record_reference(recording, Broken(), {"pixel_values": PIXELS}, {})
+    assert recording.read_bytes() == before
+    assert len(list(recording.parent.iterdir())) == 1
+    assert arrays_from_npz(recording)["logits"].shape == (2, 7)
