@@ -41,13 +41,11 @@ def probes_of_file(path: str | Path) -> list[str]:
 
 def describe_onnx(path: Path) -> dict[str, Any]:
     """Describe an ONNX file: form, sizes, attention layers, operators. Weights in external data are not read."""
-    import onnx_ir as ir
-
     from natdeploy.onnx_files.attention_nodes import attention_nodes
-    from natdeploy.onnx_files.files import read_onnx_proto
+    from natdeploy.onnx_files.files import read_onnx
     from natdeploy.onnx_files.metadata import KEY, metadata_from_properties
 
-    model = ir.from_proto(read_onnx_proto(path, external_data=False))
+    model = read_onnx(path, external_data=False)
     if KEY not in model.metadata_props and not any(node.domain == "natdeploy" for node in model.graph):
         raise NatdeployError(
             f"'{path.name}' has neither natdeploy metadata nor a neighborhood attention node",

@@ -23,17 +23,41 @@ from natdeploy.errors import NatdeployError
 _LARGEST_SINGLE_FILE = 2**31 - 2**24
 
 
-def read_onnx(path: Path) -> ir.Model:
-    """Read an ONNX file, and the external data beside it where it has some.
+def read_onnx(path: Path, external_data: bool = True) -> ir.Model:
+    """Read an ONNX file, and the external data beside it where it has some (its values only if ``external_data``).
 
     Raises:
         NatdeployError: If the file is missing, is no ONNX model, or refers to data that is missing or lies elsewhere.
     """
-    return ir.from_proto(read_onnx_proto(path))
+    proto = read_onnx_proto(path, external_data)
+    try:
+        return ir.from_proto(proto)
+    except (ir.serde.SerdeError, ValueError, LookupError, AssertionError) as error:
+        raise _unreadable(path, error.__cause__ or error) from error
+
+
+def check_onnx(path: Path) -> None:
+    """Have ONNX's own checker look at a file that came from elsewhere.
+
+    Raises:
+        NatdeployError: If it breaks ONNX's rules.
+    """
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: BaseException) -> NatdeployError:
+    return NatdeployError(
+        f"cannot read '{path}' as an ONNX model",
+        got=" ".join(str(error).split())[:300] or type(error).__name__,
+        next_step="Export it again with `natdeploy export`",
+    )
 
 
 def read_onnx_proto(path: Path, external_data: bool = True) -> onnx.ModelProto:
-    """Read an ONNX file as protobuf; the same errors, also where ``external_data`` stays unread."""
+    """Read an ONNX file as protobuf; the same errors as :func:`read_onnx`."""
     try:
         model = onnx.load(path, load_external_data=False)
         _check_external_data(model, path)
@@ -42,11 +66,7 @@ def read_onnx_proto(path: Path, external_data: bool = True) -> onnx.ModelProto:
     except FileNotFoundError as error:
         raise NatdeployError(f"there is no ONNX file '{path}'") from error
     except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise NatdeployError(
-            f"cannot read '{path}' as an ONNX model",
-            got=" ".join(str(error).split())[:300] or type(error).__name__,
-            next_step="Export it again with `natdeploy export`",
-        ) from error
+        raise _unreadable(path, error) from error
     if not model.graph.node or not model.ir_version:
         raise NatdeployError(f"'{path}' is no ONNX model", got="a file without a graph")
     return model

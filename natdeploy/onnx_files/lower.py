@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import onnx_ir as ir
-
 from natdeploy.errors import NatdeployError
-from natdeploy.onnx_files.attention_nodes import attention_nodes
-from natdeploy.onnx_files.files import check_target, read_onnx, write_onnx
+from natdeploy.onnx_files.attention_nodes import AttentionNode, attention_nodes
+from natdeploy.onnx_files.files import check_onnx, check_target, read_onnx, write_onnx
 from natdeploy.onnx_files.forms import convert_form
 from natdeploy.onnx_files.memory import memory_of_this_machine
 from natdeploy.onnx_files.metadata import KEY, metadata_from_properties
@@ -39,8 +38,10 @@ def lowered_from_onnx(source: str | Path, path: str | Path, form: str = "portabl
         raise NatdeployError(f"there is no form '{form}'", needed=", ".join(FORMS))
     check_target(path, ".onnx")
     model = read_onnx(source)
+    nodes = attention_nodes(model, source.name)  # our own rules first: they have the better words
     if form == "portable":
-        _check_memory(model, source.name)
+        _check_memory(nodes, source.name)
+    check_onnx(source)
     convert_form(model, form, source.name)
     if KEY in model.metadata_props:
         metadata = metadata_from_properties(model.metadata_props, source.name)
@@ -48,10 +49,10 @@ def lowered_from_onnx(source: str | Path, path: str | Path, form: str = "portabl
     return write_onnx(model, path, external_data)
 
 
-def _check_memory(model: ir.Model, source: str) -> None:
+def _check_memory(nodes: Iterable[AttentionNode], source: str) -> None:
     """Refuse tables that this machine could not even write: a file may claim any map."""
     have = memory_of_this_machine()
-    for attention in attention_nodes(model, source):
+    for attention in nodes:
         tokens, window = math.prod(attention.fixed_extents or (0,)), math.prod(attention.neighborhood.kernel_size)
         if have is not None and (need := _INDEX * tokens * window) > have:
             raise NatdeployError(

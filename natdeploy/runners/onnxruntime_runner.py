@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,9 @@ class OnnxRuntimeRunner:
     def __init__(self, path: str | Path, threads: int = 0) -> None:
         self._path = Path(path)
         self._threads = threads
-        _check_file(self._path)
+        self.metadata = _checked_metadata(self._path)
         self._session = self._open(str(self._path))
         self._probe_session: tuple[frozenset[str], Any] | None = None
-        properties = self._session.get_modelmeta().custom_metadata_map
-        self.metadata: Metadata | None = (
-            metadata_from_json(properties[KEY], self._path.name) if KEY in properties else None
-        )
         self.inputs: tuple[TensorSpec, ...] = tuple(_spec(x) for x in self._session.get_inputs())
         self.outputs: tuple[TensorSpec, ...] = tuple(_spec(x) for x in self._session.get_outputs())
         names = {spec.name for spec in self.outputs}
@@ -92,18 +89,20 @@ class OnnxRuntimeRunner:
         return self._probe_session[1]
 
 
-def _check_file(path: Path) -> None:
+def _checked_metadata(path: Path) -> Metadata | None:
     """Read a file as data before ONNX Runtime, whose native code would trust it, opens it.
 
+    Returns:
+        What it says of itself; None where it is not one of ours.
+
     Raises:
-        NatdeployError: If it is no ONNX file, misuses our op, or has it without the function that computes it.
+        NatdeployError: If it is no ONNX file, its metadata are damaged, or it misuses our op or has it without the
+            function that computes it.
     """
-    import onnx_ir as ir
-
     from natdeploy.onnx_files.attention_nodes import attention_nodes
-    from natdeploy.onnx_files.files import read_onnx_proto
+    from natdeploy.onnx_files.files import read_onnx
 
-    model = ir.from_proto(read_onnx_proto(path, external_data=False))
+    model = read_onnx(path, external_data=False)
     nodes = [attention.node for attention in attention_nodes(model, path.name)]
     without = {node.op_type for node in nodes if (node.domain, node.op_type, node.overload) not in model.functions}
     if without:
@@ -111,8 +110,9 @@ def _check_file(path: Path) -> None:
             f"'{path.name}' is of the plugin form: it has {', '.join(sorted(without))} nodes without the function that "
             f"computes them",
             needed="a file of the hybrid or portable form for ONNX Runtime",
-            next_step=f"Make one with `natdeploy lower {path.name} -o portable.onnx --form portable`",
+            next_step=f"Make one with `natdeploy lower {shlex.quote(str(path))} -o portable.onnx --form portable`",
         )
+    return metadata_from_json(model.metadata_props[KEY], path.name) if KEY in model.metadata_props else None
 
 
 def _onnxruntime() -> Any:

@@ -311,7 +311,7 @@ def test_other_suffixes_cannot_be_run(place):
 
 
 def test_the_plugin_form_cannot_run_here(place):
-    says = ["is of the plugin form", "natdeploy lower plugin.onnx -o portable.onnx --form portable"]
+    says = ["is of the plugin form", f"natdeploy lower {plugin_onnx()} -o portable.onnx --form portable"]
     fails(place, "verify", plugin_onnx(), "--checkpoint", DIGITS, says=says)
     fails(place, "infer", plugin_onnx(), IMAGES[0], says=says)
 
@@ -675,6 +675,24 @@ def test_onnx_runtime_s_refusal_is_one_paragraph(place):
 
     path = edited(digits_onnx(), place / "m.onnx", unknown)
     fails(place, "infer", path, IMAGES[0], says=["ONNX Runtime refuses 'm.onnx'", "Telu"])
+
+
+def test_text_that_is_none(place):
+    path = edited(
+        digits_onnx(), place / "m.onnx", lambda model: edit_metadata(model, lambda d: d.update(labels=["x"] * 10))
+    )
+    path.write_bytes(path.read_bytes().replace(b'["x"', b'["\xff"'))
+    fails(place, "infer", path, IMAGES[0], says=["m.onnx"])
+    fails(place, "inspect", path, says=["m.onnx"])
+
+
+def test_a_graph_that_breaks_onnx_s_rules(place):
+    def unsorted(model):
+        model.graph.node.append(model.graph.node[0])
+        del model.graph.node[0]
+
+    path = edited(digits_onnx(), place / "m.onnx", unsorted)
+    fails(place, "lower", path, "-o", "out.onnx", says=["cannot read", "topologically sorted"])
 
 
 def test_probes_that_are_not_in_the_graph(place):
