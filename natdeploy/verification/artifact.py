@@ -13,11 +13,11 @@ from natdeploy.onnx_files.metadata import Metadata
 from natdeploy.runners import Runner, runner_for_artifact
 from natdeploy.runners.protocol import Array, check_inputs
 from natdeploy.runners.recorded import RecordedRunner, arrays_from_npz, record_reference
-from natdeploy.verification.inputs import batches_from_images, batches_of_noise, image_paths
+from natdeploy.verification.inputs import ImageBatches, batches_of_noise, image_paths
 from natdeploy.verification.report import VerifyReport
 from natdeploy.verification.two_runners import Inputs, verify
 
-Batches = list[dict[str, Array]]
+Batches = Sequence[dict[str, Array]]
 
 OUTPUT_DTYPE = "float32"  # of every file of ours, whatever its inner precision
 
@@ -79,10 +79,11 @@ def verify_artifact(
         )
     reference, sha256 = _reference(request, metadata)
     batches, inputs_from = _inputs(request, reference, metadata)
-    for inputs in batches:  # before the reference, which takes longer, has run
+    # Before the reference runs, which takes longer; images are decoded batch by batch, and all have one size.
+    for inputs in batches if isinstance(batches, list) else batches[:1]:
         check_inputs(candidate, inputs)
         metadata.size_limits.check(inputs["pixel_values"].shape, f"'{request.artifact.name}'")
-    recorded: list[dict[str, Array]] = []
+    recorded: list[dict[str, Array]] | None = [] if request.save_reference is not None else None
     report = verify(
         reference,
         candidate,
@@ -94,7 +95,7 @@ def verify_artifact(
         output_dtype=OUTPUT_DTYPE,
         each=each,
     )
-    if request.save_reference is not None:
+    if request.save_reference is not None and recorded:
         outputs = {spec.name: recorded[0][spec.name] for spec in reference.outputs}
         record_reference(request.save_reference, reference, batches[0], outputs, sha256)
     return _with_provenance(report, metadata, sha256)
@@ -158,9 +159,8 @@ def _inputs(request: VerifyRequest, reference: Runner, metadata: Metadata) -> tu
     if request.inputs is not None:
         return [{"pixel_values": arrays_from_npz(request.inputs)["pixel_values"]}], request.inputs.name
     if request.images is not None:
-        paths: Sequence[Path] = image_paths(request.images)
-        batches = batches_from_images(list(paths), metadata)
-        return _single(batches, request), f"{len(paths)} images"
+        paths = image_paths(request.images)
+        return _single(ImageBatches(paths, metadata), request), f"{len(paths)} images"
     return _single(batches_of_noise(metadata, request.seed), request), "seeded noise"
 
 

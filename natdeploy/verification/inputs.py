@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -35,16 +38,34 @@ def image_paths(directory: Path) -> list[Path]:
     return paths
 
 
-def batches_from_images(paths: list[Path], metadata: Metadata) -> list[dict[str, Array]]:
-    """Preprocess images as the file's metadata says, in batches; a fixed batch is filled up with the last image."""
-    size = metadata.size_limits.batch or _IMAGES_PER_BATCH
-    batches = []
-    for first in range(0, len(paths), size):
-        chunk = paths[first : first + size]
-        if metadata.size_limits.batch:
-            chunk = chunk + [chunk[-1]] * (size - len(chunk))
-        batches.append({"pixel_values": batch_from_images(chunk, metadata.preprocessing)})
-    return batches
+class ImageBatches(Sequence[dict[str, Array]]):
+    """Images in batches, decoded when a batch is asked for; a fixed batch is filled up with the last image.
+
+    Args:
+        paths: The images.
+        metadata: Of the file that they are for: its preprocessing and batch.
+    """
+
+    def __init__(self, paths: Sequence[Path], metadata: Metadata) -> None:
+        self._paths, self._metadata = paths, metadata
+        self._size = metadata.size_limits.batch or _IMAGES_PER_BATCH
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._paths) / self._size)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Array]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Array]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Array] | list[dict[str, Array]]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        chunk = list(self._paths[index * self._size :][: self._size])
+        if not chunk:
+            raise IndexError(index)
+        if self._metadata.size_limits.batch:
+            chunk += [chunk[-1]] * (self._size - len(chunk))
+        return {"pixel_values": batch_from_images(chunk, self._metadata.preprocessing)}
 
 
 def batches_of_noise(metadata: Metadata, seed: int = 0) -> list[dict[str, Array]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from natdeploy.errors import NatdeployError
 from natdeploy.runners.protocol import Array, Runner
-from natdeploy.verification.comparison import Comparison, compare
+from natdeploy.verification.comparison import Comparison, Tally
 from natdeploy.verification.report import VerifyReport
 from natdeploy.verification.tolerances import tolerance_for
 
@@ -49,17 +48,21 @@ def verify(
     """
     if not batches:
         raise NatdeployError("there are no inputs to verify with")
+    limit = tolerance_for("float32") if tolerance is None else tolerance
     probes = [name for name in reference.probes if name in set(candidate.probes)] if layers else []
-    pairs = []
+    expected = [spec.name for spec in reference.outputs]
+    tallies = {name: Tally(name, limit, output_dtype) for name in expected}
+    inner = {name: Tally(name, limit) for name in probes}
+    shapes = []
     for inputs in each(batches):
-        wanted = reference.run(inputs, probes)
+        wanted, got = reference.run(inputs, probes), candidate.run(inputs, probes)
+        for name, tally in (*tallies.items(), *inner.items()):
+            tally.add(wanted[name], got.get(name))
+        shapes.append("x".join(map(str, inputs["pixel_values"].shape)))
         if recorded is not None:
             recorded.append(wanted)
-        pairs.append((wanted, candidate.run(inputs, probes)))
-    limit = tolerance_for("float32") if tolerance is None else tolerance
-    expected = [spec.name for spec in reference.outputs]
     given = [spec.name for spec in candidate.outputs]
-    outputs = [_in_place(one, expected, given) for one in _comparisons(expected, pairs, limit, output_dtype)]
+    outputs = [_in_place(tally.comparison(), expected, given) for tally in tallies.values()]
     outputs += [
         Comparison(name, (), limit, failure="unexpected: the reference does not give this output")
         for name in given
@@ -68,32 +71,21 @@ def verify(
     notes = []
     if layers and (unknown := set(reference.probes) - set(probes) - set(expected)):
         notes.append(f"{len(unknown)} of the reference's {len(reference.probes)} inner tensors are not in the file")
-    shapes = " + ".join("x".join(map(str, batch["pixel_values"].shape)) for batch in batches)
     return VerifyReport(
         reference=reference.name,
         candidate=candidate.name,
-        inputs=f"{inputs_from} {shapes}",
+        inputs=f"{inputs_from} {_counted(shapes)}",
         outputs=tuple(outputs),
-        layers=tuple(_comparisons(probes, pairs, limit)),
+        layers=tuple(tally.comparison() for tally in inner.values()),
         environments={"reference": reference.environment(), "candidate": candidate.environment()},
         notes=tuple(notes),
     )
 
 
-def _comparisons(
-    names: Iterable[str],
-    pairs: Sequence[tuple[Mapping[str, Array], Mapping[str, Array]]],
-    tolerance: float,
-    dtype: str | None = None,
-) -> list[Comparison]:
-    found = []
-    for name in names:
-        sides = [(reference[name], candidate.get(name)) for reference, candidate in pairs]
-        # What is wrong with a single batch is said of it alone: joining could hide it.
-        odd = next((side for side in sides if side[1] is None or side[1].shape != side[0].shape), None)
-        wanted, got = odd or (_joined([w for w, _ in sides]), _joined([g for _, g in sides if g is not None]))
-        found.append(compare(name, wanted, got, tolerance, dtype))
-    return found
+def _counted(shapes: Sequence[str]) -> str:
+    """Name the shapes of all batches; many equal ones in a row once, with their number."""
+    runs = [(shape, len(list(equal))) for shape, equal in itertools.groupby(shapes)]
+    return " + ".join(shape if count == 1 else f"{count} of {shape}" for shape, count in runs)
 
 
 def _in_place(comparison: Comparison, expected: Sequence[str], given: Sequence[str]) -> Comparison:
@@ -104,12 +96,3 @@ def _in_place(comparison: Comparison, expected: Sequence[str], given: Sequence[s
     if comparison.agrees and wanted != got:
         return replace(comparison, failure=f"order: it is output {got + 1} instead of {wanted + 1}")
     return comparison
-
-
-def _joined(arrays: Sequence[Array]) -> Array:
-    """Join along the batch; batches of different image sizes are joined as flat rows."""
-    if len(arrays) == 1:
-        return arrays[0]
-    if len({array.shape[1:] for array in arrays}) > 1 or not arrays[0].shape:
-        arrays = [array.reshape(-1) for array in arrays]
-    return np.concatenate(arrays)

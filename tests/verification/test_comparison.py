@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from natdeploy.verification.comparison import compare, passing
+from natdeploy.verification.comparison import Tally, compare, passing
 
 
 def array(*values, dtype=np.float64):
@@ -92,3 +92,30 @@ def test_the_passing_tolerance_is_one_digit_and_passes():
         text = f"{passing(error):.0e}"
         assert error <= float(text) <= 2 * error
         assert float(text) == passing(error)
+
+
+@pytest.mark.parametrize("offset, factor", [(0, 1), (1000, 1), (-3, 1e-6), (0.1, 0)])
+def test_many_batches_give_what_one_gives(offset, factor):
+    generator = np.random.default_rng(2)
+    wanted = generator.standard_normal((23, 7)) * factor + offset
+    got = (wanted + generator.standard_normal((23, 7)) * 1e-3).astype(np.float32)
+    tally = Tally("logits", 1.0)
+    for first, last in ((0, 1), (1, 16), (16, 23)):
+        tally.add(wanted[first:last], got[first:last])
+    batches, whole = tally.comparison(), compare("logits", wanted, got, 1.0)
+    assert batches.shape == whole.shape == (23, 7)
+    for figure in ("error", "max_absolute", "cosine", "top1_agreement"):
+        assert getattr(batches, figure) == pytest.approx(getattr(whole, figure), rel=1e-9), figure
+    assert batches.agrees is whole.agrees
+    if factor:
+        assert whole.error == pytest.approx(np.abs(got - wanted).max() / wanted.std())
+
+
+def test_a_failure_in_one_batch_stays():
+    tally = Tally("x", 1.0)
+    tally.add(np.ones((2, 3)), np.ones((2, 3)))
+    tally.add(np.ones((4, 3)), np.full((4, 3), np.nan))
+    tally.add(np.ones((5, 3)), np.ones((5, 3)))
+    found = tally.comparison()
+    assert (found.verdict, found.shape) == ("non-finite", (4, 3))
+    assert "12 of 12 values of the candidate" in found.failure

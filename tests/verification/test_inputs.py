@@ -10,7 +10,7 @@ from natdeploy.errors import NatdeployError
 from natdeploy.preprocessing import batch_from_images
 from natdeploy.runners import runner_for_artifact
 from natdeploy.size_limits import SizeLimits
-from natdeploy.verification.inputs import batches_from_images, batches_of_noise, image_paths
+from natdeploy.verification.inputs import ImageBatches, batches_of_noise, image_paths
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +56,23 @@ def test_noise_beyond_memory_is_refused(fixed):
 
 
 def test_images_in_batches(fixed, free):
-    assert [b["pixel_values"].shape[0] for b in batches_from_images(IMAGES, fixed)] == [16, 4]
-    filled = batches_from_images(IMAGES[:4], free)
+    assert [b["pixel_values"].shape[0] for b in ImageBatches(IMAGES, fixed)] == [16, 4]
+    filled = ImageBatches(IMAGES[:4], free)
     assert [b["pixel_values"].shape for b in filled] == [(3, 1, 40, 40)] * 2
     expected = batch_from_images([IMAGES[3]] * 3, free.preprocessing)
     assert np.array_equal(filled[1]["pixel_values"], expected)
+
+
+def test_images_are_decoded_when_their_turn_comes(fixed, tmp_path):
+    (tmp_path / "bad.png").write_text("no image")
+    batches = ImageBatches([*IMAGES[:16], tmp_path / "bad.png"], fixed)
+    assert len(batches) == 2
+    assert batches[0]["pixel_values"].shape == (16, 1, 32, 32)
+    assert [len(batch["pixel_values"]) for batch in batches[:1]] == [16]
+    with pytest.raises(NatdeployError, match=r"bad\.png"):
+        batches[1]
+    with pytest.raises(IndexError):
+        batches[2]
 
 
 def test_images_of_a_directory_by_name(tmp_path):

@@ -52,6 +52,13 @@ def test_batches_count_as_one():
     assert report.environments == {"reference": {"device": "played"}, "candidate": {"device": "c"}}
 
 
+def test_equal_batches_are_counted():
+    runner = Played({"logits": rows})
+    report = verify(runner, runner, batches(*[(2, 3, 4, 5)] * 3, (1, 3, 4, 5), (2, 3, 4, 5)), inputs_from="images")
+    assert report.inputs == "images 3 of 2x3x4x5 + 1x3x4x5 + 2x3x4x5"
+    assert report.outputs[0].shape == (9, 6)
+
+
 def test_maps_of_several_sizes():
     both = {"map": image}
     report = verify(Played(both), Played(both), batches((1, 3, 4, 5), (1, 3, 6, 2)))
