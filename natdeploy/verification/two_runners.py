@@ -61,25 +61,31 @@ def verify(
         shapes.append("x".join(map(str, inputs["pixel_values"].shape)))
         if recorded is not None:
             recorded.append(wanted)
-    given = [spec.name for spec in candidate.outputs]
-    outputs = [_in_place(tally.comparison(), expected, given) for tally in tallies.values()]
-    outputs += [
-        Comparison(name, (), limit, failure="unexpected: the reference does not give this output")
-        for name in given
-        if name not in expected
-    ]
-    notes = []
-    if layers and (unknown := set(reference.probes) - set(probes) - set(expected)):
-        notes.append(f"{len(unknown)} of the reference's {len(reference.probes)} inner tensors are not in the file")
     return VerifyReport(
         reference=reference.name,
         candidate=candidate.name,
         inputs=f"{inputs_from} {_counted(shapes)}",
-        outputs=tuple(outputs),
+        outputs=_outputs(tallies, candidate, limit),
         layers=tuple(tally.comparison() for tally in inner.values()),
         environments={"reference": reference.environment(), "candidate": candidate.environment()},
-        notes=tuple(notes),
+        notes=_unknown_layers(reference, set(probes) | set(expected)) if layers else (),
     )
+
+
+def _outputs(tallies: Mapping[str, Tally], candidate: Runner, tolerance: float) -> tuple[Comparison, ...]:
+    """Give the verdicts on the reference's outputs, and on those that only the candidate has."""
+    given, expected = [spec.name for spec in candidate.outputs], list(tallies)
+    failure = "unexpected: the reference does not give this output"
+    return (
+        *(_in_place(tally.comparison(), expected, given) for tally in tallies.values()),
+        *(Comparison(name, (), tolerance, failure=failure) for name in given if name not in expected),
+    )
+
+
+def _unknown_layers(reference: Runner, compared: set[str]) -> tuple[str, ...]:
+    if unknown := set(reference.probes) - compared:
+        return (f"{len(unknown)} of the reference's {len(reference.probes)} inner tensors are not in the file",)
+    return ()
 
 
 def _counted(shapes: Sequence[str]) -> str:
