@@ -138,7 +138,6 @@ def _reference(request: VerifyRequest, metadata: Metadata) -> tuple[Runner, str 
         recorded = RecordedRunner(request.against, metadata.outputs)
         return recorded, recorded.checkpoint_sha256
     assert request.checkpoint is not None
-    require("export")
     from natdeploy.checkpoints import weights_from_checkpoint
 
     if request.reference == "transformers":
@@ -147,6 +146,7 @@ def _reference(request: VerifyRequest, metadata: Metadata) -> tuple[Runner, str 
 
         theirs = TransformersRunner(request.checkpoint, metadata.outputs)
         return theirs, weights_from_checkpoint(request.checkpoint).sha256
+    require("export")
     from natdeploy.runners.torch_runner import TorchRunner
 
     checkpoint = weights_from_checkpoint(request.checkpoint, request.variant)

@@ -1,0 +1,114 @@
+"""Faults on the way from a model to an ONNX file: tracing, computed shapes, probes, forms."""
+
+from __future__ import annotations
+
+from faults import selections as tests
+from faults.fault import Fault, planted
+
+_TRACING = planted(
+    "tracing",
+    "natdeploy/onnx_files/tracing.py",
+    tests.EXPORTED_DINAT,
+    {
+        "bias-dropped": ("[qkv] if rpb is None else [qkv, rpb]", "[qkv]"),
+        "dilation-and-stride-swapped": ("Neighborhood.of(kernel_size, scale, dilation, stride,",
+                                        "Neighborhood.of(kernel_size, scale, stride, dilation,"),
+        "crop-axes-swapped": ("(x.shape[0], *like.shape[1:3], x.shape[3]))",
+                              "(x.shape[0], like.shape[2], like.shape[1], x.shape[3]))"),
+    },
+)  # fmt: skip
+
+_SPLIT = planted(
+    "tracing",
+    "natdeploy/onnx_files/tracing.py",
+    (tests.TRACING,),
+    {"query-and-key-swapped": ("[query, key, value] if rpb is None else [query,",
+                               "[query, key, value] if rpb is None else [key,")},
+)  # fmt: skip
+
+_OUTPUTS = planted(
+    "tracing",
+    "natdeploy/onnx_files/tracing.py",
+    (tests.EXPORTED_GOLDEN,),
+    {"output-names-reversed": ("output_names=list(outputs)", "output_names=list(outputs)[::-1]")},
+)
+
+_WINDOWS = planted(
+    "shape-ops",
+    "natdeploy/onnx_files/shape_ops.py",
+    (tests.SHAPE_OPS, *tests.EXPORTED_DINAT),
+    {
+        "padded-at-the-start": ("zeros, op.constant([0] * before), amounts,",
+                                "op.constant([0] * before), amounts, zeros,"),
+        "crop-axes-swapped": ("end=3), op.constant([1, 2]))", "end=3), op.constant([2, 1]))"),
+    },
+)  # fmt: skip
+
+_PATCHES = planted(
+    "shape-ops",
+    "natdeploy/onnx_files/shape_ops.py",
+    (tests.SHAPE_OPS, *tests.EXPORTED_DINAT_S),
+    {
+        "size-not-negated": (
+            "op.Neg(op.Shape(x, start=first, end=first + 2))",
+            "op.Shape(x, start=first, end=first + 2)",
+        )
+    },
+)
+
+_SHAPE_OPS = planted(
+    "shape-ops",
+    "natdeploy/onnx_files/shape_ops.py",
+    (tests.SHAPE_OPS,),
+    {
+        "larger-maps-cropped": ("op.Max(op.Sub(op.constant(extents), op.Shape(x, start=1, end=3)), op.constant([0]))",
+                                "op.Sub(op.constant(extents), op.Shape(x, start=1, end=3))"),
+        "remainder-as-in-c": ("end=first + 2)), multiple)", "end=first + 2)), multiple, fmod=1)"),
+        "extents-swapped": ("op.constant(extents)", "op.constant(extents[::-1])"),
+    },
+)  # fmt: skip
+
+_PROBES = planted(
+    "probes",
+    "natdeploy/onnx_files/probes.py",
+    (tests.EXPORTED_PROBES,),
+    {
+        "output-loses-its-name": ("if marked in graph.outputs and marked.name != name:", "if False:"),
+        "probe-keeps-the-exporters-name": ("if source.name not in taken or source.name == name:", "if False:"),
+    },
+)
+
+_FORMS = tuple(
+    fault
+    for selection, what, texts in (
+        (
+            tests.REFUSED_OPS,
+            "stride-and-causality-computed-wrongly",
+            ("_check_supported(nodes, form, source)\n    if", "if"),
+        ),
+        (tests.HYBRID_FREE, "function-of-another-rank", ("*kinds.pop())", "2, kinds.pop()[1])")),
+        (tests.HALF_OPS, "half-precision-taken-for-single", ("attention.dtype", "ir.DataType.FLOAT")),
+        (
+            tests.EXPORTED_MIX,
+            "one-function-for-nodes-with-and-without-bias",
+            ("if len(kinds) > 1:", "if len(kinds) > 2:"),
+        ),
+    )
+    for fault in planted("forms", "natdeploy/onnx_files/forms.py", (selection,), {what: texts})
+)
+
+_NODES = planted(
+    "attention-nodes",
+    "natdeploy/onnx_files/attention_nodes.py",
+    (tests.PORTABLE_FIXED,),
+    {
+        "dilation-and-stride-swapped": ('attributes["dilation"].as_ints(),\n        attributes["stride"].as_ints(),',
+                                        'attributes["stride"].as_ints(),\n        attributes["dilation"].as_ints(),'),
+        "extents-swapped": ("tuple(dims[1 : 1 + neighborhood.rank])", "tuple(dims[1 : 1 + neighborhood.rank][::-1])"),
+        "heads-and-channels-swapped": ("(dims[-2], dims[-1])", "(dims[-1], dims[-2])"),
+    },
+)  # fmt: skip
+
+FAULTS: tuple[Fault, ...] = (
+    *_TRACING, *_SPLIT, *_OUTPUTS, *_WINDOWS, *_PATCHES, *_SHAPE_OPS, *_PROBES, *_FORMS, *_NODES,
+)  # fmt: skip
