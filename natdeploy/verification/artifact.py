@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from natdeploy.environment import require
-from natdeploy.errors import ContradictionError, NatdeployError
+from natdeploy.environment import JOBS, is_installed, require
+from natdeploy.errors import ContradictionError, MissingDependencyError, NatdeployError
 from natdeploy.onnx_files.files import check_target
 from natdeploy.onnx_files.metadata import Metadata
 from natdeploy.runners import Runner, runner_for_artifact
@@ -141,6 +141,8 @@ def _reference(request: VerifyRequest, metadata: Metadata) -> tuple[Runner, str 
     from natdeploy.checkpoints import weights_from_checkpoint
 
     if request.reference == "transformers":
+        if not is_installed("torch"):  # Hugging Face's code needs torch, but none of the exporter's packages
+            raise MissingDependencyError("torch", JOBS["transformers"].purpose, "export")
         require("transformers")
         from natdeploy.runners.transformers_runner import TransformersRunner
 
