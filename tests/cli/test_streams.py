@@ -71,7 +71,7 @@ def test_a_narrow_terminal_leaves_out_columns_rather_than_cutting_cells():
 
 
 def test_a_terminal_shows_a_bar_for_many_images():
-    status, text = on_a_terminal("infer", digits_onnx(), *IMAGES, "--top", "1")
+    status, text = on_a_terminal("infer", digits_onnx(), *IMAGES, "--top", "1", columns=200)  # fits any path
     assert status == 0
     assert "classifying 20 images" in ESCAPES.sub("", text)
     assert "━" in text
