@@ -1,0 +1,160 @@
+"""TensorRT for RTX 1.7.1 builds engines without a GPU: every attention layer of what we export is a plugin in them."""
+
+import json
+import sys
+
+import onnx
+import pytest
+from onnx_files.exported import exported
+from ops.cases import Case
+from ops.onnx_models import single_node_model
+from plugins.trt_build import attempt, plugin_library, run
+from side_environments import ROOT, python_with
+
+from natdeploy.onnx_files.settings import ExportSettings
+from natdeploy.ops.spec import DOMAIN, PACKED, SPLIT
+
+SCRIPT = ROOT / "tests" / "plugins" / "trt_in_rtx.py"
+PACKAGES = ("tensorrt-rtx-cu13-libs==1.7.1.116", "tensorrt-rtx-cu13-bindings==1.7.1.116", "numpy")
+CASE = Case((9, 22), (5, 3), dilation=(1, 2), has_rpb=True, batch=2, heads=2, head_dim=16)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """Build an engine in a process of its own, so that a crash is a failure and not the end of the test run."""
+    python = python_with(*PACKAGES)
+    libraries = next((python.parents[1] / "lib").glob("python*/site-packages/tensorrt_rtx_libs"))
+    links = tmp_path_factory.mktemp("rtx")  # the parser opens a name without version, which the package does not bring
+    (links / "libtensorrt_rtx.so").symlink_to(libraries / "libtensorrt_rtx.so.1")
+
+    def build_engine(model, mode="load", **profile):
+        arguments = [json.dumps(profile)] if profile else []
+        done = attempt(python, SCRIPT, plugin_library(), model, mode, *arguments, LD_LIBRARY_PATH=str(links))
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return build_engine
+
+
+def _assert_every_layer_is_a_plugin(seen, path):
+    nodes = [node for node in onnx.load(path, load_external_data=False).graph.node if node.domain == DOMAIN]
+    assert seen["parsed"], seen["messages"]
+    assert seen["layers"]["PLUGIN_V3"] == len(nodes) > 0
+    assert seen["engine_bytes"], seen["messages"]
+
+
+def _saved(model, tmp_path):
+    onnx.save(model, tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+def test_golden_model_of_fixed_size(build):
+    path = exported("hf_nat", ExportSettings(form="plugin", image_size=(64, 96), batch=2))
+    _assert_every_layer_is_a_plugin(build(path), path)
+
+
+@pytest.mark.parametrize("name", ["hf_nat", "hf_dinat"])
+def test_golden_model_of_free_size(build, name):
+    """Down to 32 px, where maps are padded up to the window by computed amounts."""
+    path = exported(name, ExportSettings(form="plugin", dynamic_size=(32, 256)))
+    points = [[1, 3, 32, 32], [2, 3, 96, 128], [4, 3, 256, 256]]
+    _assert_every_layer_is_a_plugin(build(path, pixel_values=points), path)
+
+
+def test_random_nat_mini(build, tmp_path):
+    path = tmp_path / "nat_mini.onnx"
+    run(sys.executable, "-m", "natdeploy", "export", "random:nat_mini", "--form", "plugin", "-o", path)
+    points = [[1, 3, 224, 224], [2, 3, 224, 224], [4, 3, 224, 224]]
+    seen = build(path, pixel_values=points)
+    _assert_every_layer_is_a_plugin(seen, path)
+    assert seen["layers"]["PLUGIN_V3"] == 18
+
+
+@pytest.mark.parametrize("op_type", [PACKED, SPLIT])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("free", [False, True], ids=["fixed", "free"])
+def test_single_op(build, tmp_path, op_type, dtype, free):
+    path = _saved(single_node_model(CASE, op_type, "plugin", free=free, dtype=dtype, rpb_constant=True), tmp_path)
+    channels = [96] if op_type == PACKED else [2, 16]
+    points = [[1, 6, 8, *channels], [2, 9, 22, *channels], [4, 40, 30, *channels]]
+    names = ["qkv"] if op_type == PACKED else ["query", "key", "value"]
+    _assert_every_layer_is_a_plugin(build(path, **(dict.fromkeys(names, points) if free else {})), path)
+
+
+def test_a_library_that_was_only_dlopened_is_found(build, tmp_path):
+    path = _saved(single_node_model(CASE, PACKED, "plugin", rpb_constant=True), tmp_path)
+    _assert_every_layer_is_a_plugin(build(path, "dlopen"), path)
+
+
+def test_the_plugin_wins_over_the_function_of_the_hybrid_form(build, tmp_path):
+    path = _saved(single_node_model(CASE, PACKED, "hybrid", rpb_constant=True), tmp_path)
+    seen = build(path)
+    _assert_every_layer_is_a_plugin(seen, path)
+    assert "MATRIX_MULTIPLY" not in seen["layers"]
+
+
+def test_the_library_can_be_embedded_in_the_plan(build, tmp_path):
+    path = _saved(single_node_model(CASE, PACKED, "plugin", rpb_constant=True), tmp_path)
+    alone, embedded = build(path)["engine_bytes"], build(path, "embed")["engine_bytes"]
+    assert embedded - alone >= plugin_library().stat().st_size
+
+
+def _without(name):
+    def change(node):
+        kept = [a for a in node.attribute if a.name != name]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+
+    return change
+
+
+def _with(name, value):
+    def change(node):
+        _without(name)(node)
+        node.attribute.append(onnx.helper.make_attribute(name, value))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_without("scale"), "createPlugin: scale is missing"),
+        (_with("plugin_version", "2"), "Plugin not found"),
+        (_with("kernel_size", [11, 3]), "getOutputShapes: kernel_size 11x3 times dilation 1x2 exceeds the map 9x22"),
+        (_with("kernel_size", [5, 3, 3]), "createPlugin: kernel_size has 3 values where 2 are needed (height, width)"),
+        (_with("kernel_size", 5), "createPlugin: kernel_size has 1 values where 2 are needed (height, width)"),
+        (_with("scale", float("nan")), "createPlugin: scale is not finite"),
+        (_with("scale", 1), "createPlugin: scale has TensorRT's field type 5 where float32 is needed"),
+        (_with("dilation", [0, 1]), "createPlugin: dilation 0x1 is not positive"),
+        (_with("stride", [2, 1]), "createPlugin: stride 2x1 is not supported"),
+        (_with("is_causal", [1, 0]), "createPlugin: is_causal is not supported"),
+        (_with("num_heads", 5), "getOutputShapes: qkv has 96 channels, which 3 * num_heads = 15 does not divide"),
+    ],
+)
+def test_broken_models_are_refused_with_a_reason(build, tmp_path, change, message):
+    case = Case(CASE.extents, CASE.kernel_size, dilation=CASE.dilation, batch=2, heads=2, head_dim=16)
+    model = single_node_model(case, PACKED, "plugin")
+    change(model.graph.node[0])
+    seen = build(_saved(model, tmp_path))
+    assert (seen["parsed"], seen["engine_bytes"]) == (False, None)
+    assert message in "\n".join(seen["messages"])
+
+
+def test_a_tensor_of_the_wrong_rank_is_refused(build, tmp_path):
+    model = single_node_model(Case(CASE.extents, CASE.kernel_size), PACKED, "plugin")
+    axes = model.graph.input[0].type.tensor_type.shape.dim
+    del axes[0]
+    seen = build(_saved(model, tmp_path))
+    assert (seen["parsed"], seen["engine_bytes"]) == (False, None)
+    assert "getOutputShapes: qkv has 3 axes where 4 are needed" in "\n".join(seen["messages"])
+
+
+def test_a_window_larger_than_every_map_of_the_profile_is_refused(build, tmp_path):
+    case = Case((9, 22), (7, 3), batch=2, heads=2, head_dim=16)
+    path = _saved(single_node_model(case, PACKED, "plugin", free=True), tmp_path)
+    seen = build(path, qkv=[[1, 5, 8, 96], [1, 5, 9, 96], [1, 6, 9, 96]])
+    assert (seen["parsed"], seen["engine_bytes"]) == (True, None)
+    assert "configurePlugin: kernel_size 7x3 times dilation 1x1 exceeds the map 6x9" in "\n".join(seen["messages"])
