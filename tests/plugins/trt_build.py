@@ -83,13 +83,17 @@ def built(name: str, sources: tuple[Path, ...], build) -> Path:
     digest = hashlib.sha256()
     for file in files:
         digest.update(str(file.relative_to(ROOT)).encode() + file.read_bytes())
-    directory = BUILD / f"{name}-{digest.hexdigest()[:12]}"
+    return filled_once(BUILD / f"{name}-{digest.hexdigest()[:12]}", build, replaces=f"{name}-*")
+
+
+def filled_once(directory: Path, build, replaces: str | None = None) -> Path:
+    """Let ``build`` fill a directory, unless an earlier run did; what matches ``replaces`` beside it goes first."""
     BUILD.mkdir(exist_ok=True)
-    with (BUILD / f"{name}.lock").open("w") as lock:  # tests run two processes at a time
+    with (BUILD / f"{directory.name.rpartition('-')[0]}.lock").open("w") as lock:  # tests run two processes at a time
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = directory / "done"
         if not done.exists():
-            for old in BUILD.glob(f"{name}-*"):
+            for old in BUILD.glob(replaces or directory.name):
                 shutil.rmtree(old)
             directory.mkdir()
             build(directory)

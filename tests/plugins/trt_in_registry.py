@@ -1,21 +1,22 @@
-"""Run in an environment of its own: drives the plugin library through a TensorRT lean runtime's registry.
+"""Run in an environment of its own: drives the plugin library through the registry of one TensorRT.
 
-    python trt_in_registry.py LIBRARY load|dlopen_before|dlopen_after
+    python trt_in_registry.py tensorrt_bindings|tensorrt_lean_bindings LIBRARY load|dlopen_before|dlopen_after
 
 Prints what it saw as one JSON object. The modes differ in who opens the library first: the registry, or plain dlopen
 before or after TensorRT is there.
 """
 
 import ctypes
+import importlib
 import json
 import sys
 
 import numpy as np
 
-library, mode = sys.argv[1:]
+bindings, library, mode = sys.argv[1:]
 if mode == "dlopen_before":
     ctypes.CDLL(library)
-import tensorrt_lean_bindings as trt  # noqa: E402
+trt = importlib.import_module(bindings)
 
 TYPES = {np.dtype(np.int32): trt.PluginFieldType.INT32, np.dtype(np.float32): trt.PluginFieldType.FLOAT32}
 VALUES = {
@@ -34,8 +35,9 @@ def ours():
     return sorted(c.name for c in registry.all_creators if c.plugin_namespace == "natdeploy")
 
 
-def is_created(creator, phase, **changes):
+def is_created(op_type, phase, **changes):
     """Whether a plugin comes out of the valid fields with these changes; None leaves a field out."""
+    creator = registry.get_creator(op_type, "1", "natdeploy")
     values = {name: value for name, value in {**VALUES, **changes}.items() if value is not None}
     fields = [trt.PluginField(name, value, TYPES[value.dtype]) for name, value in values.items()]
     return creator.create_plugin("attention", trt.PluginFieldCollection(fields), phase) is not None
@@ -50,15 +52,21 @@ seen["loaded"] = handle is not None
 seen["after_load"] = ours()
 seen["loaded_twice"] = registry.load_library(library) is not None
 seen["after_second_load"] = ours()
-creator = registry.get_creator("PackedNeighborhoodAttention", "1", "natdeploy")
-version = np.array([1], np.int32)
-seen["fields"] = [field.name for field in creator.field_names]
-seen["built"] = is_created(creator, trt.TensorRTPhase.BUILD)
-seen["built_without_scale"] = is_created(creator, trt.TensorRTPhase.BUILD, scale=None)
-seen["restored"] = is_created(creator, trt.TensorRTPhase.RUNTIME, format_version=version)
-seen["restored_without_version"] = is_created(creator, trt.TensorRTPhase.RUNTIME)
-seen["restored_from_the_future"] = is_created(creator, trt.TensorRTPhase.RUNTIME, format_version=version + 1)
-del creator
+for op_type, heads in (("PackedNeighborhoodAttention", {}), ("NeighborhoodAttention", {"num_heads": None})):
+    creator = registry.get_creator(op_type, "1", "natdeploy")
+    build, restore = trt.TensorRTPhase.BUILD, trt.TensorRTPhase.RUNTIME
+    version = np.array([1], np.int32)
+    seen[op_type] = {
+        "fields": [field.name for field in creator.field_names],
+        "built": is_created(op_type, build, **heads),
+        "built_without_scale": is_created(op_type, build, **heads, scale=None),
+        "restored": is_created(op_type, restore, **heads, format_version=version),
+        "restored_without_version": is_created(op_type, restore, **heads),
+        "restored_from_the_future": is_created(op_type, restore, **heads, format_version=version + 1),
+    }
+    del creator
 registry.deregister_library(handle)
 seen["after_unload"] = ours()
+seen["loaded_again"] = registry.load_library(library) is not None
+seen["after_loading_again"] = ours()
 print(json.dumps(seen))
