@@ -52,8 +52,13 @@ class Fault:
         return text.replace(self.old, self.new)
 
 
-def planted(
-    area: str, file: str, selections: tuple[Selection, ...], texts: Mapping[str, tuple[str, str]]
-) -> tuple[Fault, ...]:
-    """Give the faults of one file, from ``{what: (old, new)}``."""
-    return tuple(Fault(f"{area}/{what}", file, old, new, selections) for what, (old, new) in texts.items())
+Group = tuple[tuple[Selection, ...], Mapping[str, tuple[str, str]]]
+
+
+def planted(area: str, file: str, *groups: Group) -> tuple[Fault, ...]:
+    """Give the faults of one file, from groups ``(selections that must notice, {what: (old, new)})``."""
+    return tuple(
+        Fault(f"{area}/{what}", file, old, new, selections)
+        for selections, texts in groups
+        for what, (old, new) in texts.items()
+    )

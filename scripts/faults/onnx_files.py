@@ -5,9 +5,7 @@ from __future__ import annotations
 from faults import selections as tests
 from faults.fault import Fault, planted
 
-_TRACING = planted(
-    "tracing",
-    "natdeploy/onnx_files/tracing.py",
+_TRACING = planted("tracing", "natdeploy/onnx_files/tracing.py", (
     tests.EXPORTED_DINAT,
     {
         "bias-dropped": ("[qkv] if rpb is None else [qkv, rpb]", "[qkv]"),
@@ -16,49 +14,27 @@ _TRACING = planted(
         "crop-axes-swapped": ("(x.shape[0], *like.shape[1:3], x.shape[3]))",
                               "(x.shape[0], like.shape[2], like.shape[1], x.shape[3]))"),
     },
-)  # fmt: skip
-
-_SPLIT = planted(
-    "tracing",
-    "natdeploy/onnx_files/tracing.py",
+), (
     (tests.TRACING,),
-    {"query-and-key-swapped": ("[query, key, value] if rpb is None else [query,",
-                               "[query, key, value] if rpb is None else [key,")},
-)  # fmt: skip
-
-_OUTPUTS = planted(
-    "tracing",
-    "natdeploy/onnx_files/tracing.py",
+    {"query-and-key-swapped": ("[query, key, value] if rpb is None else [query, key,",
+                               "[key, query, value] if rpb is None else [key, query,")},
+), (
     (tests.EXPORTED_GOLDEN,),
     {"output-names-reversed": ("output_names=list(outputs)", "output_names=list(outputs)[::-1]")},
-)
+))  # fmt: skip
 
-_WINDOWS = planted(
-    "shape-ops",
-    "natdeploy/onnx_files/shape_ops.py",
+_SHAPE_OPS = planted("shape-ops", "natdeploy/onnx_files/shape_ops.py", (
     (tests.SHAPE_OPS, *tests.EXPORTED_DINAT),
     {
         "padded-at-the-start": ("zeros, op.constant([0] * before), amounts,",
                                 "op.constant([0] * before), amounts, zeros,"),
         "crop-axes-swapped": ("end=3), op.constant([1, 2]))", "end=3), op.constant([2, 1]))"),
     },
-)  # fmt: skip
-
-_PATCHES = planted(
-    "shape-ops",
-    "natdeploy/onnx_files/shape_ops.py",
+), (
     (tests.SHAPE_OPS, *tests.EXPORTED_DINAT_S),
-    {
-        "size-not-negated": (
-            "op.Neg(op.Shape(x, start=first, end=first + 2))",
-            "op.Shape(x, start=first, end=first + 2)",
-        )
-    },
-)
-
-_SHAPE_OPS = planted(
-    "shape-ops",
-    "natdeploy/onnx_files/shape_ops.py",
+    {"size-not-negated": ("op.Neg(op.Shape(x, start=first, end=first + 2))",
+                          "op.Shape(x, start=first, end=first + 2)")},
+), (
     (tests.SHAPE_OPS,),
     {
         "larger-maps-cropped": ("op.Max(op.Sub(op.constant(extents), op.Shape(x, start=1, end=3)), op.constant([0]))",
@@ -66,49 +42,38 @@ _SHAPE_OPS = planted(
         "remainder-as-in-c": ("end=first + 2)), multiple)", "end=first + 2)), multiple, fmod=1)"),
         "extents-swapped": ("op.constant(extents)", "op.constant(extents[::-1])"),
     },
-)  # fmt: skip
+))  # fmt: skip
 
-_PROBES = planted(
-    "probes",
-    "natdeploy/onnx_files/probes.py",
+_PROBES = planted("probes", "natdeploy/onnx_files/probes.py", (
     (tests.EXPORTED_PROBES,),
     {
         "output-loses-its-name": ("if marked in graph.outputs and marked.name != name:", "if False:"),
         "probe-keeps-the-exporters-name": ("if source.name not in taken or source.name == name:", "if False:"),
     },
-)
+))  # fmt: skip
 
-_FORMS = tuple(
-    fault
-    for selection, what, texts in (
-        (
-            tests.REFUSED_OPS,
-            "stride-and-causality-computed-wrongly",
-            ("_check_supported(nodes, form, source)\n    if", "if"),
-        ),
-        (tests.HYBRID_FREE, "function-of-another-rank", ("*kinds.pop())", "2, kinds.pop()[1])")),
-        (tests.HALF_OPS, "half-precision-taken-for-single", ("attention.dtype", "ir.DataType.FLOAT")),
-        (
-            tests.EXPORTED_MIX,
-            "one-function-for-nodes-with-and-without-bias",
-            ("if len(kinds) > 1:", "if len(kinds) > 2:"),
-        ),
-    )
-    for fault in planted("forms", "natdeploy/onnx_files/forms.py", (selection,), {what: texts})
-)
+_FORMS = planted("forms", "natdeploy/onnx_files/forms.py", (
+    (tests.REFUSED_OPS,),
+    {"stride-and-causality-computed-wrongly": ("_check_supported(nodes, form, source)\n    if", "if")},
+), (
+    (tests.HYBRID_FREE,),
+    {"function-of-another-rank": ("*kinds.pop())", "2, kinds.pop()[1])")},
+), (
+    (tests.HALF_OPS,),
+    {"half-precision-taken-for-single": ("attention.dtype", "ir.DataType.FLOAT")},
+), (
+    (tests.EXPORTED_MIX,),
+    {"one-function-for-nodes-with-and-without-bias": ("if len(kinds) > 1:", "if len(kinds) > 2:")},
+))  # fmt: skip
 
-_NODES = planted(
-    "attention-nodes",
-    "natdeploy/onnx_files/attention_nodes.py",
-    (tests.PORTABLE_FIXED,),
+_NODES = planted("attention-nodes", "natdeploy/onnx_files/attention_nodes.py", (
+    (tests.PORTABLE_FIXED,),  # the other forms leave the attributes to the function
     {
         "dilation-and-stride-swapped": ('attributes["dilation"].as_ints(),\n        attributes["stride"].as_ints(),',
                                         'attributes["stride"].as_ints(),\n        attributes["dilation"].as_ints(),'),
         "extents-swapped": ("tuple(dims[1 : 1 + neighborhood.rank])", "tuple(dims[1 : 1 + neighborhood.rank][::-1])"),
         "heads-and-channels-swapped": ("(dims[-2], dims[-1])", "(dims[-1], dims[-2])"),
     },
-)  # fmt: skip
+))  # fmt: skip
 
-FAULTS: tuple[Fault, ...] = (
-    *_TRACING, *_SPLIT, *_OUTPUTS, *_WINDOWS, *_PATCHES, *_SHAPE_OPS, *_PROBES, *_FORMS, *_NODES,
-)  # fmt: skip
+FAULTS: tuple[Fault, ...] = (*_TRACING, *_SHAPE_OPS, *_PROBES, *_FORMS, *_NODES)

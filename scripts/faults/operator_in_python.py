@@ -5,9 +5,7 @@ from __future__ import annotations
 from faults import selections as tests
 from faults.fault import Fault, planted
 
-_REFERENCE = planted(
-    "reference",
-    "natdeploy/ops/reference.py",
+_REFERENCE = planted("reference", "natdeploy/ops/reference.py", (
     (tests.REFERENCE,),
     {
         "window-starts-later": ("max(leader, left)", "max(leader + 1, left)"),
@@ -31,11 +29,9 @@ _REFERENCE = planted(
                                "num_heads, 3, channels // (3 * num_heads)), -2, 0)"),
         "softmax-over-heads": ("shifted.sum(axis=0)", "shifted.sum(axis=-1, keepdims=True)"),
     },
-)  # fmt: skip
+))  # fmt: skip
 
-_TORCH = planted(
-    "torch-op",
-    "natdeploy/ops/torch_op.py",
+_TORCH = planted("torch-op", "natdeploy/ops/torch_op.py", (
     (tests.TORCH_OP,),
     {
         "window-starts-later": ("(leader - kernel // 2)", "(leader - kernel // 2 + 1)"),
@@ -58,22 +54,16 @@ _TORCH = planted(
         "softmax-over-heads": ("scores.softmax(-1)", "scores.softmax(-2)"),
         "half-precision-scores": ("torch.float64 if query.dtype == torch.float64 else torch.float32", "query.dtype"),
     },
-)
-
-_TORCH_PACKED = planted(
-    "torch-op",
-    "natdeploy/ops/torch_op.py",
+), (
     (tests.TORCH_OP_PACKED,),
     {
         "query-and-key-swapped": ("query, key, value = qkv.unflatten", "key, query, value = qkv.unflatten"),
         "key-and-value-swapped": ("query, key, value = qkv.unflatten", "query, value, key = qkv.unflatten"),
         "heads-before-parts": ("(3, num_heads, -1)).unbind(-3)", "(num_heads, 3, -1)).unbind(-2)"),
     },
-)
+))  # fmt: skip
 
-_COMPAT = planted(
-    "compat",
-    "natdeploy/compat/natten_functions.py",
+_COMPAT = planted("compat", "natdeploy/compat/natten_functions.py", (
     (tests.COMPAT,),
     {
         "window-starts-later": ("(position - kernel_size // 2)", "(position - kernel_size // 2 + 1)"),
@@ -87,6 +77,6 @@ _COMPAT = planted(
         "bias-flipped": ("neighbor_position - position[:, None]", "position[:, None] - neighbor_position"),
         "bias-off-by-one": ("column_steps + kernel_size - 1", "column_steps + kernel_size - 2"),
     },
-)
+))  # fmt: skip
 
-FAULTS: tuple[Fault, ...] = (*_REFERENCE, *_TORCH, *_TORCH_PACKED, *_COMPAT)
+FAULTS: tuple[Fault, ...] = (*_REFERENCE, *_TORCH, *_COMPAT)

@@ -57,6 +57,10 @@ COMPAT = Selection("compat", ("tests/compat/test_natten_functions.py",), ("tests
 
 _CHECKPOINTS = ("tests/checkpoints",)
 HUGGING_FACE = Selection("hugging face", ("tests/checkpoints/test_huggingface.py",), (*_CHECKPOINTS, *_MODELS))
-ORIGINAL = Selection("original", ("tests/checkpoints/test_original.py",), (*_CHECKPOINTS, *_MODELS))
+_ORIGINAL_FILE = ("tests/checkpoints/test_original.py", "-k", "describes or default or scale_of_zero")
+ORIGINAL = Selection("original", _ORIGINAL_FILE, (*_CHECKPOINTS, *_MODELS))
 RECIPES = Selection("recipes", ("tests/checkpoints/test_preprocessor_config.py",), _CHECKPOINTS)
 PREPROCESSING = Selection("preprocessing", ("tests/test_preprocessing.py",), ("tests/test_preprocessing.py",))
+
+COMPARISON = Selection("comparison", ("tests/verification/test_comparison.py",), ("tests/verification", "tests/cli"))
+TWO_RUNNERS = Selection("two runners", ("tests/verification/test_two_runners.py",), COMPARISON.wider)

@@ -28,6 +28,14 @@ pathlib.Path.replace = replace
 """
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard():
+    """Children inherit an ignored SIGINT, which is what shells give to jobs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def place(tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"what was there before")

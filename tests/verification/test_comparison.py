@@ -67,6 +67,7 @@ def test_equal_is_zero():
         (array(1, 2), np.array([1, 2]), "dtype"),
         (array(1, 2), array(1, np.nan), "non-finite"),
         (array(1, 2), array(np.inf, 2), "non-finite"),
+        (array(1, np.nan), array(1, 2), "non-finite"),
         (array(1, np.nan), array(1, np.nan), "non-finite"),
         (array(-np.inf, 2), array(-np.inf, 2), "non-finite"),
         (array(1, 2), array(2, 1), "numbers"),
