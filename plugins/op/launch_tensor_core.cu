@@ -54,8 +54,12 @@ Status run_for_type(const AttentionParameters& p, const AttentionTensors& tensor
 
 Status launch_tensor_core(const AttentionParameters& p, const AttentionTensors& tensors, CUstream_st* stream) {
   if (!tokens_are_aligned(p, tensors)) return {"the tensor-core kernel needs tokens at multiples of 16 bytes"};
-  if (p.dtype == DataType::kFloat16) return run_for_type<__half>(p, tensors, stream);
-  return run_for_type<__nv_bfloat16>(p, tensors, stream);
+  switch (p.dtype) {
+    case DataType::kFloat16: return run_for_type<__half>(p, tensors, stream);
+    case DataType::kBFloat16: return run_for_type<__nv_bfloat16>(p, tensors, stream);
+    case DataType::kFloat32: break;
+  }
+  return {"no tensor-core kernel of this data type"};
 }
 
 }  // namespace natdeploy

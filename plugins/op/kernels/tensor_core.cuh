@@ -88,7 +88,7 @@ class WarpAttention {
   // `bias` holds all blocks where the plan keeps it in registers, and is unused elsewhere.
   template <int kBiasBlocks>
   GPU_FUNCTION void attend(const float (&bias)[kBiasBlocks][4]) {
-#pragma unroll
+#pragma unroll 1  // unrolled, the compiler would keep the places of all biases in registers, and spill them
     for (int first = 0; first < Plan::kKeyBlocks; first += kBlocks) {
       float scores[kBlocks][4];
       compute_scores(first, bias, scores);
@@ -132,7 +132,6 @@ class WarpAttention {
 #pragma unroll
     for (int i = 0; i < kBlocks; ++i) {
       const int block = first + i;
-      if (block >= Plan::kKeyBlocks) continue;
       if constexpr (Plan::kBiasInRegisters) {
 #pragma unroll
         for (int j = 0; j < 4; ++j) scores[i][j] = bias[block][j];
@@ -156,7 +155,7 @@ class WarpAttention {
       float maximum = maximum_[query];
 #pragma unroll
       for (int i = 0; i < kBlocks; ++i) {
-        if (first + i < Plan::kKeyBlocks) maximum = fmaxf(maximum, fmaxf(scores[i][2 * query], scores[i][2 * query + 1]));
+        maximum = fmaxf(maximum, fmaxf(scores[i][2 * query], scores[i][2 * query + 1]));
       }
       maximum = fmaxf(maximum, gpu::shuffle_xor(maximum, 1));
       maximum = fmaxf(maximum, gpu::shuffle_xor(maximum, 2));
@@ -184,7 +183,6 @@ class WarpAttention {
 #pragma unroll
     for (int i = 0; i < kBlocks; i += 2) {
       const int block = first + i;
-      if (block >= Plan::kKeyBlocks) continue;
       const unsigned weights[4] = {packed_weights(scores[i], 0), packed_weights(scores[i], 1),
                                    packed_weights(scores[i + 1], 0), packed_weights(scores[i + 1], 1)};
 #pragma unroll

@@ -29,7 +29,10 @@ struct TilePlan {
 
   static constexpr int kHaloRows = kTileRows + kKernel - 1, kHaloColumns = kTileColumns + kKernel - 1;
   static constexpr int kWarpKeys = (kKernel + 1) * kHaloColumns;
-  static constexpr int kKeyBlocks = (kWarpKeys + 15) / 16 * 2;  // of 8 keys; even, since P*V takes 16 keys at a time
+  static constexpr int kBlocksWithKeys = (kWarpKeys + 15) / 16 * 2;  // of 8 keys; even, since P*V takes 16 at a time
+  // Blocks per step of the softmax: all at once where registers can hold their scores.
+  static constexpr int kStepBlocks = kKernel >= 9 ? 4 : kKernel == 7 && kHeadDim == 64 ? 8 : kBlocksWithKeys;
+  static constexpr int kKeyBlocks = (kBlocksWithKeys + kStepBlocks - 1) / kStepBlocks * kStepBlocks;
 
   // Tokens of shared memory: the halo, and what the last warp's last blocks reach behind it.
   static constexpr int kHaloTokens = kHaloRows * kHaloColumns;
@@ -49,8 +52,6 @@ struct TilePlan {
 
   // Bias and mask are the same for all images: in registers where there is room for them.
   static constexpr bool kBiasInRegisters = kKernel <= 7 && kHeadDim == 32;
-  // Blocks of keys per step of the online softmax: as many scores as registers take without spilling.
-  static constexpr int kStepBlocks = kBiasInRegisters ? kKeyBlocks : kHeadDim == 32 ? 8 : 4;
 
   // Loading: four threads share a token, and keep their column of the halo.
   static constexpr int kRowsPerLoad = kThreads / (4 * kHaloColumns);
