@@ -44,10 +44,12 @@ def tensor_problems(
         if found[name].shape != expected[name].shape
     ]
     not_finite = [name for name in sorted(both) if check_values and not bool(torch.isfinite(found[name]).all())]
+    no_floats = [f"{name} is {found[name].dtype}" for name in sorted(both) if not found[name].is_floating_point()]
     kinds = {
         "missing": sorted(expected.keys() - found.keys()),
         "unexpected": sorted(found.keys() - expected.keys()),
         "wrong shape": mis_shaped,
+        "without floating point": no_floats,  # quantised, or damaged: numbers that mean nothing without their scale
         "NaN or infinite": not_finite,
     }
     return [f"{len(names)} {kind}: {_some(names)}" for kind, names in kinds.items() if names]

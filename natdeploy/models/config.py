@@ -25,6 +25,13 @@ ACTIVATIONS = (
 
 MIN_IMAGE_SIZE = 32  # five halvings: the last stage's map is at least one pixel
 
+# Beyond these a number is damage, and tensors would have more than 2^63 bytes, which not even torch's meta device can
+# describe. Published models reach 4 stages, windows of 13, 1536 channels and patches of 16.
+_MOST_STAGES = 16
+_WIDEST = 1_000_000
+_LARGEST_WINDOW = 16384
+_LARGEST_PATCH = 1024
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -100,18 +107,28 @@ class ModelConfig:
 
     def problems(self) -> list[str]:
         """List all that makes this no valid model; empty when it is one."""
+        return self._number_problems() or [*self._stage_problems(), *self._block_problems()]
+
+    def _number_problems(self) -> list[str]:
+        """List numbers that nothing can be computed with."""
         found = [f"{name} has {len(getattr(self, name))} stages, depths has {self.num_stages}"
                  for name in ("num_heads", "dilations") if len(getattr(self, name)) != self.num_stages]  # fmt: skip
-        positive = {
-            "embed_dim": self.embed_dim,
-            "kernel_size": self.kernel_size,
-            "num_channels": self.num_channels,
-        }
+        positive = {name: getattr(self, name) for name in ("embed_dim", "kernel_size", "num_channels", "patch_size")}
         positive |= {f"depths[{i}]": d for i, d in enumerate(self.depths)}
         positive |= {f"num_heads[{i}]": h for i, h in enumerate(self.num_heads)}
         found += [f"{name} is {value}; it must be positive" for name, value in positive.items() if value < 1]
-        if found:
-            return found
+        largest = {
+            "number of stages": (self.num_stages, _MOST_STAGES),
+            "kernel_size": (self.kernel_size, _LARGEST_WINDOW),
+            "patch_size": (self.patch_size, _LARGEST_PATCH),
+        }
+        found += [f"{name} is {got}; it can be {most} at most" for name, (got, most) in largest.items() if got > most]
+        return found
+
+    def _stage_problems(self) -> list[str]:
+        found = []
+        if self.num_features > _WIDEST:
+            found.append(f"stage {self.num_stages} has {self.num_features} channels; it can have {_WIDEST} at most")
         for i, (depth, heads, dilations) in enumerate(zip(self.depths, self.num_heads, self.dilations, strict=True)):
             if len(dilations) != depth:
                 found.append(f"stage {i + 1} has {depth} blocks and {len(dilations)} dilations")
@@ -119,14 +136,22 @@ class ModelConfig:
                 found.append(f"stage {i + 1} has dilations {list(dilations)}; they must be positive")
             if self.stage_dim(i) % heads:
                 found.append(f"stage {i + 1}: {self.stage_dim(i)} channels are not divisible by {heads} heads")
+        if unknown := set(self.feature_norms) - set(self.feature_names):
+            found.append(f"feature maps {sorted(unknown)} are none of {', '.join(self.feature_names)}")
+        return found
+
+    def _block_problems(self) -> list[str]:
+        found = []
         if self.layout not in get_args(Layout):
             found.append(f"layout '{self.layout}' is none of {', '.join(get_args(Layout))}")
         if self.hidden_act not in ACTIVATIONS:
             found.append(f"hidden_act '{self.hidden_act}' is none of {', '.join(ACTIVATIONS)}")
         if not (math.isfinite(self.mlp_ratio) and self.mlp_ratio > 0):
             found.append(f"mlp_ratio {self.mlp_ratio} must be positive")
-        if unknown := set(self.feature_norms) - set(self.feature_names):
-            found.append(f"feature maps {sorted(unknown)} are none of {', '.join(self.feature_names)}")
+        elif int(self.embed_dim * self.mlp_ratio) < 1:
+            found.append(f"mlp_ratio {self.mlp_ratio} leaves no hidden channel of {self.embed_dim}")
+        if not (math.isfinite(self.layer_norm_eps) and self.layer_norm_eps >= 0):
+            found.append(f"layer_norm_eps {self.layer_norm_eps} must not be negative")
         return found
 
     def to_json(self) -> dict[str, Any]:

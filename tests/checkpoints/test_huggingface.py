@@ -144,6 +144,14 @@ def test_number_of_labels_that_contradicts_the_classifier_is_refused(directory):
         ({"hidden_act": 3}, "hidden_act is 3, not a string"),
         ({"num_heads": [1, 2, 5, 8]}, "stage 3: 64 channels are not divisible by 5 heads"),
         ({"layer_norm_eps": None}, "layer_norm_eps is None, not a number"),
+        ({"layer_norm_eps": -1e-5}, "layer_norm_eps -1e-05 must not be negative"),
+        ({"mlp_ratio": 1e-9}, "mlp_ratio 1e-09 leaves no hidden channel of 16"),
+        (
+            {"depths": [1] * 5000, "num_heads": [1] * 5000, "dilations": [[1]] * 5000},
+            "number of stages is 5000; it can be 16 at most",
+        ),
+        ({"embed_dim": 10**6, "num_heads": [1] * 4}, "stage 4 has 8000000 channels; it can have 1000000 at most"),
+        ({"kernel_size": 10**6}, "kernel_size is 1000000; it can be 16384 at most"),
         ({"mlp_ratio": float("nan")}, "mlp_ratio is nan"),
         ({"depths": []}, "depths is []"),
         ({"qkv_bias": "yes"}, "qkv_bias is 'yes'"),
@@ -176,6 +184,13 @@ def test_nan_is_found(directory):
 
     edit_safetensors(directory, poison)
     with pytest.raises(NatdeployError, match=r"1 NaN or infinite: stages\.1\.blocks\.0\.attention\.rpb"):
+        weights_from_checkpoint(directory)
+
+
+def test_integers_are_no_weights(directory):
+    whole = load_file(directory / "model.safetensors")
+    save_file(whole | {"classifier.bias": whole["classifier.bias"].to(torch.int8)}, directory / "model.safetensors")
+    with pytest.raises(NatdeployError, match=r"1 without floating point: head\.bias is torch\.int8"):
         weights_from_checkpoint(directory)
 
 
