@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -97,7 +98,11 @@ def open_image(path: Path) -> Image:
     from PIL import ImageOps
 
     try:
-        with pillow.open(path) as image:
+        with warnings.catch_warnings():
+            # Pillow warns from half the size that it refuses on; such an image is read like any other.
+            warnings.simplefilter("ignore", pillow.DecompressionBombWarning)
+            image = pillow.open(path)
+        with image:
             image.load()
             # Pillow turns TIFF files upright as it loads them; 10.0 forgets to say so, and would turn them twice.
             return image.copy() if image.format == "TIFF" else ImageOps.exif_transpose(image)
@@ -158,7 +163,12 @@ def _eight_bit_image(image: Image, recipe: Preprocessing) -> Image:
         raise NatdeployError("an image has floating point pixels, whose range is unknown", needed="8 or 16 bit pixels")
     if image.mode == "P":
         image = image.convert("RGBA")  # by way of its palette's transparency, which Pillow would warn about
-    return image.convert(recipe.channel_order)
+    try:
+        return image.convert(recipe.channel_order)
+    except ValueError as error:  # Lab and HSV have no way to grey, or none at all before Pillow 12
+        raise NatdeployError(
+            f"an image has pixels of the kind {image.mode}", got=str(error), needed="grey, RGB, CMYK or YCbCr pixels"
+        ) from error
 
 
 def _crop_start(size: int, crop: int) -> int:

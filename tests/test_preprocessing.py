@@ -253,6 +253,11 @@ def test_floating_point_image_is_refused(tmp_path):
         read(Image.fromarray(np.ones((20, 30), np.float32)), tmp_path / "a.tiff")
 
 
+def test_colours_that_pillow_cannot_turn_grey_are_refused(tmp_path):
+    with pytest.raises(NatdeployError, match="pixels of the kind LAB"):
+        read(Image.new("LAB", (30, 20)), tmp_path / "a.tiff", "L")
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tiff"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_picture_is_turned_upright(orientation, suffix, tmp_path):
@@ -344,6 +349,14 @@ def test_decompression_bomb(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(NatdeployError, match="cannot read"):
         open_image(tmp_path / "a.png")
+
+
+def test_large_image_is_read_without_a_word(tmp_path, monkeypatch):
+    Image.new("1", (30, 50)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # Pillow warns from here on, and refuses beyond twice that
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert open_image(tmp_path / "a.png").size == (30, 50)
 
 
 def test_batch_stacks_images_of_different_sizes(tmp_path):

@@ -30,7 +30,7 @@ def image_paths(directory: Path) -> list[Path]:
         return [directory]
     if not directory.is_dir():
         raise NatdeployError(f"there is no image or directory '{directory}'")
-    paths = sorted(path for path in directory.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = sorted(path for path in directory.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     if not paths:
         raise NatdeployError(
             f"there are no images in '{directory}'", needed=f"files that end in {', '.join(IMAGE_SUFFIXES)}"

@@ -79,5 +79,6 @@ def test_images_of_a_directory_by_name(tmp_path):
     for name in ("b.png", "A.JPG", "sub/c.webp", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
+    (tmp_path / "d.png").mkdir()
     assert [path.name for path in image_paths(tmp_path)] == ["A.JPG", "b.png", "c.webp"]
     assert image_paths(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
