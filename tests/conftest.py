@@ -1,5 +1,7 @@
 """Options of the test run, and the modules that tests share."""
 
+from __future__ import annotations  # pytest 8.0 does not export TerminalReporter
+
 import importlib.metadata
 import sys
 from pathlib import Path
