@@ -21,6 +21,7 @@ MAIN = ROOT / "tests" / "cpp" / "run_kernel.cpp"
 CUDA_TOOLKIT = "cuda-toolkit[nvcc,cccl,cudart]==13.0.3"
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas")  # `#pragma unroll` is for nvcc
 SANITIZED = ("-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+RACES = ("-O1", "-g1", "-fsanitize=thread")  # barriers are all that orders the threads of a block (sanitizers.h)
 
 
 @cache

@@ -81,9 +81,9 @@ struct AxisTile {
 
 GPU_FUNCTION AxisTile axis_tile(int extent, int dilation, int kernel, int group, int first, int tile) {
   const int length = group_length(extent, group, dilation);
-  const int last = at_most(first + tile, length) - 1;
   const int halo_first = window_start(first, length, kernel);
-  return {group, dilation, length, first, halo_first, window_start(last, length, kernel) + kernel - halo_first};
+  const int last_window = window_start(first + tile - 1, length, kernel);  // a tile may end behind its group
+  return {group, dilation, length, first, halo_first, last_window + kernel - halo_first};
 }
 
 // What one block computes: a tile of one head, for some images one after the other.
