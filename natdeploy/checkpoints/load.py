@@ -44,6 +44,16 @@ def weights_from_checkpoint(checkpoint: str | Path, variant: str | None = None) 
     return found
 
 
+def path_of_checkpoint(checkpoint: str | Path) -> Path:
+    """Say where a checkpoint's files lie: a path is taken as it is, a hub id is fetched into the local cache.
+
+    Raises:
+        NatdeployError: If a hub id cannot be fetched.
+    """
+    path, text = Path(checkpoint), str(checkpoint)
+    return directory_from_hub(text) if not path.exists() and is_hub_id(text) and _may_be_remote(path) else path
+
+
 def _read(checkpoint: str | Path, variant: str | None) -> Checkpoint:
     path, text = Path(checkpoint), str(checkpoint)
     source = path.resolve().name if path.exists() else text  # no path of this machine goes into artifacts

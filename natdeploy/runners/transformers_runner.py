@@ -130,7 +130,7 @@ def _checked_directory(directory: str | Path) -> Path:
     raise NatdeployError(
         "only Hugging Face directories can be run in Hugging Face's code",
         got=got or f"'{path}', which is no directory with a config.json",
-        needed=f"a directory whose config.json has model_type {' or '.join(repr(t) for t in MODEL_TYPES)}",
+        needed=f"a directory (or hub id) whose config.json has model_type {' or '.join(repr(t) for t in MODEL_TYPES)}",
         next_step="Verify other checkpoints with --reference torch",
     )
 

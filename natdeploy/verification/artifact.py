@@ -144,10 +144,11 @@ def _reference(request: VerifyRequest, metadata: Metadata) -> tuple[Runner, str 
         if not is_installed("torch"):  # Hugging Face's code needs torch, but none of the exporter's packages
             raise MissingDependencyError("torch", JOBS["transformers"].purpose, "export")
         require("transformers")
+        from natdeploy.checkpoints.load import path_of_checkpoint
         from natdeploy.runners.transformers_runner import TransformersRunner
 
-        theirs = TransformersRunner(request.checkpoint, metadata.outputs)
-        return theirs, weights_from_checkpoint(request.checkpoint).sha256
+        directory = path_of_checkpoint(request.checkpoint)
+        return TransformersRunner(directory, metadata.outputs), weights_from_checkpoint(directory).sha256
     require("export")
     from natdeploy.runners.torch_runner import TorchRunner
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from checkpoints.hub_cache import HUB_ID, cache_with
 from checkpoints.tiny import GOLDEN
 
 from natdeploy.checkpoints import weights_from_checkpoint
@@ -14,34 +15,19 @@ from natdeploy.checkpoints.hub import is_hub_id
 
 huggingface_hub = pytest.importorskip("huggingface_hub", reason="the extra 'hub' is not installed")
 
-HUB_ID = "shi-labs/nat-mini-in1k-224"
-REVISION = "0123456789abcdef0123456789abcdef01234567"
-
 READ = """
 import json, sys
 from natdeploy.checkpoints import weights_from_checkpoint
+from natdeploy.checkpoints.load import path_of_checkpoint
 from natdeploy.errors import NatdeployError
 try:
     checkpoint = weights_from_checkpoint(sys.argv[1])
 except NatdeployError as error:
     print(json.dumps({"error": str(error)}))
 else:
-    print(json.dumps({"sha256": checkpoint.sha256, "source": checkpoint.source}))
+    path = str(path_of_checkpoint(sys.argv[1]))
+    print(json.dumps({"sha256": checkpoint.sha256, "source": checkpoint.source, "path": path}))
 """
-
-
-def cache_with(hub_cache, files):
-    """The layout that huggingface_hub keeps: blobs by hash, snapshots of links to them, refs by branch."""
-    repository = hub_cache / f"models--{HUB_ID.replace('/', '--')}"
-    snapshot, blobs = repository / "snapshots" / REVISION, repository / "blobs"
-    for directory in (snapshot, blobs, repository / "refs"):
-        directory.mkdir(parents=True)
-    (repository / "refs" / "main").write_text(REVISION)
-    for number, (name, content) in enumerate(files.items()):
-        blob = blobs / f"{number:040}"
-        shutil.copy(content, blob)
-        (snapshot / name).symlink_to(os.path.relpath(blob, snapshot))
-    return snapshot
 
 
 def read(tmp_path, checkpoint=HUB_ID, **environment):
@@ -68,9 +54,19 @@ def test_cached_checkpoint_is_read_offline(weights, tmp_path):
         torch.save(load_file(content), tmp_path / weights)
         content = tmp_path / weights
     files = {"config.json": GOLDEN / "hf_nat" / "config.json", weights: content}
-    cache_with(tmp_path / "home" / "hub", files)
+    snapshot = cache_with(tmp_path / "home" / "hub", files)
     found = read(tmp_path, HF_HUB_OFFLINE="1")
-    assert found == {"sha256": weights_from_checkpoint(GOLDEN / "hf_nat").sha256, "source": HUB_ID}
+    sha256 = weights_from_checkpoint(GOLDEN / "hf_nat").sha256
+    assert found == {"sha256": sha256, "source": HUB_ID, "path": str(snapshot)}
+
+
+def test_a_path_of_that_name_wins(tmp_path):
+    files = {name: GOLDEN / "hf_dinat" / name for name in ("config.json", "model.safetensors")}
+    cache_with(tmp_path / "home" / "hub", files)
+    shutil.copytree(GOLDEN / "hf_nat", tmp_path / HUB_ID)
+    found = read(tmp_path, HF_HUB_OFFLINE="1")
+    assert found["sha256"] == weights_from_checkpoint(GOLDEN / "hf_nat").sha256
+    assert found["path"] == HUB_ID
 
 
 def test_cache_elsewhere_is_found_by_its_variable(tmp_path):

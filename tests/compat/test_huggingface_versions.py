@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from checkpoints.hub_cache import HUB_ID, cache_with
 from safetensors.torch import load_file, save_file
 from side_environments import ROOT, as_installed_here, python_with
 
@@ -35,21 +36,35 @@ def test_hugging_faces_models_agree_with_ours(version: str):
     assert " passed" in done.stdout and "skipped" not in done.stdout, done.stdout
 
 
+def verify(artifact: Path, checkpoint: str | Path, **environment: str) -> subprocess.CompletedProcess:
+    """Run ``natdeploy verify --reference transformers`` beside Hugging Face's own code."""
+    command = ["-c", "from natdeploy.cli import main; main()", "verify", artifact, "--checkpoint", checkpoint]
+    return subprocess.run(
+        [environment_with("4.53.3"), *command, "--reference", "transformers"],
+        env={**os.environ, **environment},
+        cwd=artifact.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.slow
 def test_verify_takes_transformers_as_its_reference(tmp_path: Path):
     golden = GOLDEN / "hf_dinat"
-    onnx_from_checkpoint(weights_from_checkpoint(golden), tmp_path / "model.onnx", ExportSettings(image_size=(64, 96)))
+    artifact = tmp_path / "model.onnx"
+    onnx_from_checkpoint(weights_from_checkpoint(golden), artifact, ExportSettings(image_size=(64, 96)))
 
-    def verify(checkpoint: Path) -> subprocess.CompletedProcess:
-        command = ["-c", "from natdeploy.cli import main; main()", "verify", tmp_path / "model.onnx"]
-        options = ["--checkpoint", checkpoint, "--reference", "transformers"]
-        return subprocess.run(
-            [environment_with("4.53.3"), *command, *options], capture_output=True, text=True, check=False
-        )
-
-    done = verify(golden)
+    done = verify(artifact, golden)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "transformers 4.53.3 DinatForImageClassification float64" in done.stdout + done.stderr
+
+    files = {name: golden / name for name in ("config.json", "model.safetensors")}
+    cache_with(tmp_path / "home" / "hub", files)
+    done = verify(artifact, HUB_ID, HF_HOME=str(tmp_path / "home"), HF_HUB_OFFLINE="1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "transformers 4.53.3 DinatForImageClassification float64" in done.stdout + done.stderr
+    assert "not the weights that the file was exported from" not in done.stderr
 
     tensors = load_file(golden / "model.safetensors")
     name = next(name for name in tensors if name.endswith("rpb"))
@@ -58,7 +73,7 @@ def test_verify_takes_transformers_as_its_reference(tmp_path: Path):
     other.mkdir()
     shutil.copy(golden / "config.json", other)
     save_file(tensors, other / "model.safetensors", metadata={"format": "pt"})
-    done = verify(other)
+    done = verify(artifact, other)
     assert done.returncode == 3, done.stdout + done.stderr
     assert "logits" in done.stdout
 
