@@ -133,7 +133,9 @@ int32_t NeighborhoodPlugin::getOutputShapes(const nvinfer1::DimsExprs* in, int32
 // Decided from the positions up to this one: all in memory order, all of the first tensor's type but rpb.
 bool NeighborhoodPlugin::supportsFormatCombination(int32_t position, const DynamicPluginTensorDesc* in_out,
                                                    int32_t inputs, int32_t outputs) noexcept {
-  if (in_out == nullptr || position < 0 || position >= inputs + outputs) return false;
+  const bool without_rpb = inputs == data_inputs(parameters_.form);
+  if (in_out == nullptr || outputs != kOutputs || !(without_rpb || has_rpb(parameters_.form, inputs))) return false;
+  if (position < 0 || position >= inputs + outputs) return false;
   const PluginTensorDesc& tensor = in_out[position].desc;
   if (tensor.format != nvinfer1::PluginFormat::kLINEAR) return false;
   if (has_rpb(parameters_.form, inputs) && position == inputs - 1) return tensor.type == nvinfer1::DataType::kFLOAT;
