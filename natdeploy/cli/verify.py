@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Our PyTorch model, or Hugging Face's own code; both in float64.",
 )
-@click.option("--save-reference", type=options.path, metavar="FILE", help="Record a batch for --against (.npz).")
+@click.option("--save-reference", type=options.path, metavar="FILE", help="Record all of it for --against (.npz).")
 @click.option(
     "--tolerance",
     type=options.tolerance,

@@ -12,7 +12,7 @@ from natdeploy.onnx_files.files import check_target
 from natdeploy.onnx_files.metadata import Metadata
 from natdeploy.runners import Runner, runner_for_artifact
 from natdeploy.runners.protocol import Array, check_inputs
-from natdeploy.runners.recorded import RecordedRunner, arrays_from_npz, record_reference
+from natdeploy.runners.recorded import RecordedRunner, batches_from_npz, record_reference
 from natdeploy.verification.inputs import ImageBatches, batches_of_noise, image_paths
 from natdeploy.verification.report import VerifyReport
 from natdeploy.verification.two_runners import Inputs, verify
@@ -96,8 +96,9 @@ def verify_artifact(
         each=each,
     )
     if request.save_reference is not None and recorded:
-        outputs = {spec.name: recorded[0][spec.name] for spec in reference.outputs}
-        record_reference(request.save_reference, reference, batches[0], outputs, sha256)
+        names = [spec.name for spec in reference.outputs]  # without the layers
+        outputs = [{name: found[name] for name in names} for found in recorded]
+        record_reference(request.save_reference, reference, batches, outputs, sha256)
     return _with_provenance(report, metadata, sha256)
 
 
@@ -158,15 +159,12 @@ def _reference(request: VerifyRequest, metadata: Metadata) -> tuple[Runner, str 
 
 def _inputs(request: VerifyRequest, reference: Runner, metadata: Metadata) -> tuple[Batches, str]:
     if isinstance(reference, RecordedRunner):
-        return [reference.recorded_inputs], "recorded inputs"
+        return reference.recorded_inputs, "recorded inputs"
     if request.inputs is not None:
-        return [{"pixel_values": arrays_from_npz(request.inputs)["pixel_values"]}], request.inputs.name
+        batches = batches_from_npz(request.inputs)
+        return [{"pixel_values": batch["pixel_values"]} for batch in batches], request.inputs.name
     if request.images is not None:
         paths = image_paths(request.images)
-        return _single(ImageBatches(paths, metadata), request), f"{len(paths)} images"
-    return _single(batches_of_noise(metadata, request.seed), request), "seeded noise"
-
-
-def _single(batches: Batches, request: VerifyRequest) -> Batches:
-    """A recording holds one batch: what is verified is then what is recorded."""
-    return batches[:1] if request.save_reference is not None else batches
+        images = ImageBatches(paths, metadata)  # a recording holds them all: decode them once
+        return images if request.save_reference is None else list(images), f"{len(paths)} images"
+    return batches_of_noise(metadata, request.seed), "seeded noise"

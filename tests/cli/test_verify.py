@@ -100,11 +100,32 @@ def test_a_recording_stands_in_for_the_checkpoint(tmp_path):
     assert run("verify", wrong, "--against", recording).status == 3
 
 
-def test_a_recording_of_many_batches_holds_the_first(tmp_path):
+def test_every_size_of_the_noise_is_recorded(tmp_path):
     recording = tmp_path / "r.npz"
     result = run("verify", dynamic_onnx(), "--checkpoint", DIGITS, "--save-reference", recording, "--json")
-    assert result.json["inputs"] == "seeded noise 3x1x40x40"
-    assert run("verify", dynamic_onnx(), "--against", recording).status == 0
+    sizes = result.json["inputs"].removeprefix("seeded noise ")
+    assert sizes.count(" + ") == 2
+    result = run("verify", dynamic_onnx(), "--against", recording, "--json")
+    assert (result.status, result.json["inputs"]) == (0, f"recorded inputs {sizes}")
+
+
+@pytest.mark.parametrize("batch", [None, 3], ids=["free batch", "fixed batch"])
+def test_every_image_is_recorded(batch, tmp_path):
+    file, count = (digits_onnx(), 20) if batch is None else (dynamic_onnx(), 21)  # a fixed batch is filled up
+    recording = tmp_path / "r.npz"
+    options = ["--images", DIGITS / "images", "--save-reference", recording]
+    assert run("verify", file, "--checkpoint", DIGITS, *options).status == 0
+    result = run("verify", file, "--against", recording, "--json")
+    assert (result.status, result.json["outputs"][0]["shape"]) == (0, [count, 10])
+    with np.load(recording) as archive:
+        arrays = dict(archive)
+    last = [name for name in arrays if name.endswith("logits")][-1]
+    assert last != "logits"
+    arrays[last][-1, 0] += 1  # of the last image alone
+    np.savez(recording, **arrays)
+    assert run("verify", file, "--against", recording).status == 3
+    again = run("verify", file, "--checkpoint", DIGITS, "--inputs", recording, "--json")
+    assert (again.status, again.json["outputs"][0]["shape"]) == (0, [count, 10])
 
 
 @pytest.mark.skipif(is_installed("transformers"), reason="transformers is installed")
