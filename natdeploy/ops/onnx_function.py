@@ -80,10 +80,12 @@ def _heads_first(
 
 
 def _output_shape(op: NodeBuilder, op_type: str, data: ir.Value, rank: int) -> ir.Value:
-    shape: ir.Value = op.Shape(data)
+    shape: ir.Value
     if op_type == PACKED:
         channels = op.Div(op.Shape(data, start=1 + rank), op.constant([3]))
         shape = op.Concat(op.Shape(data, start=0, end=1 + rank), channels, axis=0)
+    else:
+        shape = op.Shape(data)
     return shape
 
 
