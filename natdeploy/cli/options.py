@@ -44,7 +44,7 @@ class Group(_WithExample, click.Group):
 
 def image_size(text: Any) -> tuple[int, int]:
     """Parse ``N`` or ``HxW``, in pixels; gives (height, width)."""
-    match = re.fullmatch(r"([0-9]{1,9})(?:x([0-9]{1,9}))?", str(text))
+    match = re.fullmatch(r"([0-9]{1,18})(?:x([0-9]{1,18}))?", str(text))
     if not match:
         raise click.BadParameter(f"'{text}' is no image size; write 224 or 480x640 (height x width).")
     return int(match[1]), int(match[2] or match[1])
@@ -52,7 +52,7 @@ def image_size(text: Any) -> tuple[int, int]:
 
 def size_range(text: Any) -> tuple[int, int]:
     """Parse ``MIN:MAX``, in pixels; gives (smallest, largest)."""
-    match = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", str(text))
+    match = re.fullmatch(r"([0-9]{1,18}):([0-9]{1,18})", str(text))
     if not match:
         raise click.BadParameter(f"'{text}' is no range of sizes; write 64:512.")
     return int(match[1]), int(match[2])

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from natdeploy import __version__
 from natdeploy.checkpoints import Checkpoint
+from natdeploy.errors import NatdeployError
 from natdeploy.models import model_from_weights
 from natdeploy.models.outputs import checked_outputs
 from natdeploy.onnx_files.files import check_target, write_onnx
@@ -69,6 +70,7 @@ def _onnx_model(checkpoint: Checkpoint, settings: ExportSettings) -> tuple[ir.Mo
     config = checkpoint.config
     limits = settings.size_limits(config)
     outputs = checked_outputs(config, settings.outputs)
+    _check_depth(outputs)
     module = model_from_weights(config, checkpoint.tensors)
     module.assume_smallest_image(*limits.minimum)
     height, width = limits.minimum if limits.is_fixed else ("height", "width")
@@ -95,6 +97,16 @@ def _onnx_model(checkpoint: Checkpoint, settings: ExportSettings) -> tuple[ir.Mo
     )
     _describe(model, metadata)
     return model, metadata
+
+
+def _check_depth(outputs: Sequence[str]) -> None:
+    """Refuse a file without attention: no form has a meaning for it."""
+    if all(output.endswith((".stem", "hidden_states.0")) for output in outputs):
+        raise NatdeployError(
+            f"cannot export {', '.join(outputs)} alone: the stem comes before the first attention layer",
+            needed="at least one output of a stage",
+            next_step="Name one more in --outputs; `natdeploy inspect CHECKPOINT` lists them",
+        )
 
 
 def _describe(model: ir.Model, metadata: Metadata) -> None:
