@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from natdeploy.errors import NatdeployError
 
 # protobuf's limit for one message, less room for the graph itself.
-_LARGEST_SINGLE_FILE = 2**31 - 2**24
+LARGEST_SINGLE_FILE = 2**31 - 2**24
 
 
 def read_onnx(path: Path, external_data: bool = True) -> ir.Model:
@@ -34,6 +34,11 @@ def read_onnx(path: Path, external_data: bool = True) -> ir.Model:
         return ir.from_proto(proto)
     except (ir.serde.SerdeError, ValueError, LookupError, AssertionError) as error:
         raise _unreadable(path, error.__cause__ or error) from error
+
+
+def size_of_weights(model: ir.Model) -> int:
+    """Count the bytes of all weights, wherever they lie."""
+    return sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
 
 
 def check_onnx(path: Path) -> None:
@@ -139,8 +144,8 @@ def write_onnx(model: ir.Model, path: Path, external_data: bool = False) -> int:
     Raises:
         NatdeployError: If the model is too large for one file, or the target cannot be written.
     """
-    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
-    if size > _LARGEST_SINGLE_FILE and not external_data:
+    size = size_of_weights(model)
+    if size > LARGEST_SINGLE_FILE and not external_data:
         raise NatdeployError(
             f"'{path.name}' would hold {size / 2**30:.1f} GiB of weights",
             needed="less than 2 GiB in one ONNX file",

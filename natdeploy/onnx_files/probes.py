@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from natdeploy.errors import NatdeployError
-from natdeploy.onnx_files.files import read_onnx
+from natdeploy.onnx_files import files
 from natdeploy.ops.spec import DOMAIN
 
 # Op type of the marker; exists only between tracing and name_probes.
@@ -48,7 +48,15 @@ def with_probe_outputs(path: Path, probes: Sequence[str]) -> bytes:
     Raises:
         NatdeployError: If the file has no tensor of such a name, or is too large for one message with them.
     """
-    model = read_onnx(path)
+    size = files.size_of_weights(files.read_onnx(path, external_data=False))
+    if size > files.LARGEST_SINGLE_FILE:
+        raise NatdeployError(
+            f"cannot look inside '{path.name}' as it runs",
+            got=f"{size / 2**30:.1f} GiB of weights",
+            needed="less than 2 GiB",
+            next_step="Verify it without --layers",
+        )
+    model = files.read_onnx(path)
     values = {value.name: value for node in model.graph for value in node.outputs}
     if missing := [name for name in probes if name not in values]:
         raise NatdeployError(f"'{path.name}' has no inner tensors named {', '.join(missing)}")

@@ -50,7 +50,7 @@ def test_external_data_and_back(tmp_path):
 
 
 def test_more_than_two_gigabytes_need_external_data(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_LARGEST_SINGLE_FILE", 1000)
+    monkeypatch.setattr(files, "LARGEST_SINGLE_FILE", 1000)
     with pytest.raises(NatdeployError, match="--external-data"):
         write_onnx(read_onnx(digits_onnx()), tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []

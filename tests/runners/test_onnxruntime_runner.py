@@ -56,3 +56,11 @@ def test_inputs_that_do_not_fit(inputs, says):
 def test_unknown_probes():
     with pytest.raises(NatdeployError, match=r"no inner tensors named a, b\. .*--probes"):
         runner_for_artifact(digits_onnx()).run(pixels(1, 1, 32, 32), ["stem", "a", "b"])
+
+
+def test_inner_tensors_of_files_beyond_protobufs_limit_are_refused(monkeypatch):
+    monkeypatch.setattr("natdeploy.onnx_files.files.LARGEST_SINGLE_FILE", 2**20)
+    runner, inputs = OnnxRuntimeRunner(digits_onnx(), threads=1), pixels(1, 1, 32, 32)
+    assert runner.run(inputs)["logits"].shape == (1, 10)
+    with pytest.raises(NatdeployError, match=r"GiB of weights\. Needed: less than 2 GiB\. .*without --layers"):
+        runner.run(inputs, ["stem"])
