@@ -22,26 +22,16 @@ from typing import Any
 
 from kernel_model.bounds import Bound, bound_of, gpu_for, main_loop_mix
 from kernel_model.gpus import GPUS
-from kernel_model.launches import Launch, Workload, build_recorder, recorded_launches
+from kernel_model.launches import Launch, build_recorder, recorded_launches
 from kernel_model.sass import Instruction, kernels_in_sass
 from kernel_model.toolkit import Resources, Toolkit, demangled, find_toolkit, resources_from_log
+from kernel_model.workloads import STAGES, Workload
 
 from natdeploy.errors import NatdeployError
 
 ROOT = Path(__file__).resolve().parents[1]
 PLUGINS = ROOT / "plugins"
 TACTICS = {1: "generic", 2: "tensor_core", 3: "whole_map"}
-
-# nat_mini at 224x224, and the dilated layers of dinat_mini, whose dilation groups are 7x7 maps (14x14 in stage 3).
-STAGES = (
-    Workload("nat_mini stage 1", 56, 56, heads=2),
-    Workload("nat_mini stage 2", 28, 28, heads=4),
-    Workload("nat_mini stage 3", 14, 14, heads=8),
-    Workload("nat_mini stage 4", 7, 7, heads=16),
-    Workload("dinat_mini stage 1, dilation 8", 56, 56, heads=2, dilation=8),
-    Workload("dinat_mini stage 2, dilation 4", 28, 28, heads=4, dilation=4),
-    Workload("dinat_mini stage 3, dilation 2", 14, 14, heads=8, dilation=2),
-)
 
 
 def main() -> int:

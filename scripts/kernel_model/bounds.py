@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernel_model.gpus import GPUS, Gpu, Occupancy, occupancy
-from kernel_model.launches import Launch, Workload
+from kernel_model.launches import Launch
 from kernel_model.sass import Instruction, Loop, loops_of, main_loop, mix
 from kernel_model.toolkit import Resources
+from kernel_model.workloads import Workload
 
 PRODUCTS_PER_MMA = 16 * 8 * 16
 COPY_EFFICIENCY = 0.92  # of the data sheet's bandwidth, what a plain copy reaches; an H200: 4.3 of 4.8 TB/s

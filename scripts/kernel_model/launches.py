@@ -9,44 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernel_model.toolkit import short_name
+from kernel_model.workloads import Workload
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 HERE = Path(__file__).resolve().parent
 DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2}
-
-
-@dataclass(frozen=True)
-class Workload:
-    """One attention layer: a square window over a packed map with a bias table.
-
-    Args:
-        name: For people.
-        height: Of the map.
-        width: Of the map.
-        heads: Number of heads.
-        head_dim: Channels per head.
-        kernel_size: Along both axes.
-        dilation: Along both axes.
-        batch: Images.
-        dtype: Of qkv and output.
-    """
-
-    name: str
-    height: int
-    width: int
-    heads: int
-    head_dim: int = 32
-    kernel_size: int = 7
-    dilation: int = 1
-    batch: int = 128
-    dtype: str = "float16"
-
-    @property
-    def compulsory_bytes(self) -> int:
-        """Bytes that any implementation moves: qkv and the bias table read once, the output written once."""
-        element = 4 if self.dtype == "float32" else 2
-        tokens = self.batch * self.height * self.width
-        return 4 * tokens * self.heads * self.head_dim * element + self.heads * (2 * self.kernel_size - 1) ** 2 * 4
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import kernel_report
 from kernel_model.bounds import access_cycles, executed, iterations, unit_cycles
 from kernel_model.gpus import GPUS, occupancy
-from kernel_model.launches import Launch, Workload, build_recorder, launch_from_json, recorded_launches
+from kernel_model.launches import Launch, build_recorder, launch_from_json, recorded_launches
 from kernel_model.sass import kernels_in_sass, loops_of, main_loop, mix
 from kernel_model.toolkit import PACKAGES, Toolkit, demangled, find_toolkit, resources_from_log, short_name
+from kernel_model.workloads import STAGES, Workload
 
 from natdeploy.errors import NatdeployError
 
@@ -225,7 +226,7 @@ def test_the_report_covers_every_stage(toolkit: Toolkit):
     assert json.loads(json.dumps(report)) == report
     (architecture,) = report["architectures"]
     rows = architecture["launches"]
-    assert {row["workload"] for row in rows} == {stage.name for stage in kernel_report.STAGES}
+    assert {row["workload"] for row in rows} == {stage.name for stage in STAGES}
     for row in rows:
         low, high = row["floor_ratio"]
         assert 0 < low <= high <= 1
