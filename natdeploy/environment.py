@@ -110,6 +110,7 @@ class Finding:
 def examine() -> list[Finding]:
     """Look at everything that natdeploy can make use of."""
     from natdeploy import __version__
+    from natdeploy.plugin_library import plugin_finding
 
     findings = [
         Finding("natdeploy", "ok", __version__),
@@ -117,7 +118,7 @@ def examine() -> list[Finding]:
         Finding("processor", "ok", f"{_cores()} usable cores"),
     ]
     findings += [_finding(job) for job in JOBS.values()]
-    return findings + _forms() + _conflicts()
+    return [*findings, *_forms(), plugin_finding(), *_conflicts()]
 
 
 def _finding(job: Job) -> Finding:

@@ -22,7 +22,10 @@ MANIFEST_SCHEMA = 1
 # The library registers itself in a TensorRT when it is loaded, and would load one for that; reading must not.
 _SELF_REGISTRATION = "NATDEPLOY_SELF_REGISTER"
 
-BUILD = "cmake -S plugins -B build/plugins && cmake --build build/plugins"
+# Why an installation holds no library, one line per reason: what is missing, then what to do (plugins/CMakeLists.txt).
+LEFT_OUT = "left_out.txt"
+
+BUILD = "NATDEPLOY_PLUGINS=required pip install ."
 
 
 def plugin_library_path(explicit: Path | None = None) -> Path:
@@ -44,12 +47,14 @@ def plugin_library_path(explicit: Path | None = None) -> Path:
         if not named.is_file():
             raise NatdeployError(f"{where} is not a file", got=str(named), needed=f"the path of a {FILE_NAME}")
         return named.absolute()
-    inside = Path(__file__).parent / "lib" / FILE_NAME
-    if not inside.is_file():
+    inside = _inside_package(FILE_NAME)
+    if inside is None:
+        reasons, remedies = _left_out()
         raise NatdeployError(
             "the TensorRT plugin library is not installed",
+            got=f"left out at installation ({reasons})" if reasons else None,
             needed=f"{FILE_NAME} inside the package natdeploy, or {VARIABLE} naming one",
-            next_step=f"Build it in natdeploy's repository with `{BUILD}`, then set {VARIABLE}",
+            next_step=" ".join([*remedies, f"Install natdeploy from its repository with `{BUILD}`, or set {VARIABLE}"]),
         )
     return inside
 
@@ -87,7 +92,7 @@ def manifest_from_library(path: Path) -> dict[str, Any]:
             f"the manifest of '{path}' cannot be read",
             got=f"schema {schema}",
             needed=f"schema {MANIFEST_SCHEMA}",
-            next_step=f"Build the library that belongs to this natdeploy with `{BUILD}`",
+            next_step=f"Install natdeploy from its repository with `{BUILD}`: that brings the library that fits",
         )
     return manifest
 
@@ -138,7 +143,7 @@ def checked_plugin_library(explicit: Path | None = None) -> Path:
         raise NatdeployError(
             f"'{path}' does not fit this natdeploy: it was built from natdeploy {manifest.get('natdeploy_version')}",
             got="; ".join(differences),
-            next_step=f"Build the one that belongs to it with `{BUILD}`",
+            next_step=f"Install natdeploy from its repository with `{BUILD}`: that brings the library that fits",
         )
     return path
 
@@ -150,7 +155,7 @@ def plugin_finding() -> Finding:
         path = plugin_library_path()
     except NatdeployError as error:
         state = "problem" if os.environ.get(VARIABLE) else "missing"
-        return Finding(subject, state, _first_sentence(error), f"{BUILD}, then set {VARIABLE}")
+        return Finding(subject, state, _first_sentence(error), error.next_step or f"correct or unset {VARIABLE}")
     try:
         manifest = manifest_from_library(path)
     except NatdeployError as error:
@@ -160,6 +165,22 @@ def plugin_finding() -> Finding:
     gpus = ", ".join(manifest.get("cuda_architectures", ()))
     detail = f"{path}: kernels {manifest.get('kernel_version')}, CUDA {manifest.get('cuda_version')}, for {gpus}"
     return Finding(subject, "ok", detail)
+
+
+def _inside_package(name: str) -> Path | None:
+    """Find a file of the native build; an editable installation has two folders, the sources and what was built."""
+    import natdeploy
+
+    found = (Path(folder) / "lib" / name for folder in natdeploy.__path__)
+    return next((path.absolute() for path in found if path.is_file()), None)
+
+
+def _left_out() -> tuple[str, list[str]]:
+    """Read why the library was not built: what was missing, and what to do about each."""
+    path = _inside_package(LEFT_OUT)
+    lines = path.read_text("utf-8").split("\n") if path else []
+    parts = [line.partition(". ") for line in lines if line]
+    return "; ".join(what.rstrip(".") for what, _, _ in parts), [remedy for _, _, remedy in parts if remedy]
 
 
 def _attribute_differences(op_type: str, theirs: dict[str, str], ours: dict[str, str]) -> list[str]:
@@ -174,7 +195,7 @@ def _attribute_differences(op_type: str, theirs: dict[str, str], ours: dict[str,
 
 
 def _first_sentence(error: NatdeployError) -> str:
-    return f"{error.what} (got {error.got})" if error.got else error.what
+    return f"{error.what}: {error.got}" if error.got else error.what
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from plugins.trt_build import ARCHITECTURE, ROOT, attempt, cuda_root, plugin_library, run
 
+import natdeploy
 from natdeploy import __version__
-from natdeploy import plugin_library as library_module
 from natdeploy.errors import NatdeployError
 from natdeploy.ops import spec
 from natdeploy.plugin_library import (
@@ -18,7 +18,6 @@ from natdeploy.plugin_library import (
     checked_plugin_library,
     differences_from_spec,
     manifest_from_library,
-    plugin_finding,
     plugin_library_path,
 )
 
@@ -100,8 +99,8 @@ def test_where_it_is_looked_for(library, tmp_path, monkeypatch):
     assert plugin_library_path() == library
     assert plugin_library_path(other) == other
     monkeypatch.delenv(VARIABLE)
-    monkeypatch.setattr(library_module, "__file__", str(tmp_path / "natdeploy" / "plugin_library.py"))
-    with pytest.raises(NatdeployError, match=r"not installed.*NATDEPLOY_PLUGIN_LIBRARY.*cmake -S plugins"):
+    monkeypatch.setattr(natdeploy, "__path__", [str(tmp_path / "sources"), str(tmp_path / "natdeploy")])
+    with pytest.raises(NatdeployError, match=r"not installed.*NATDEPLOY_PLUGIN_LIBRARY.*NATDEPLOY_PLUGINS=required"):
         plugin_library_path()
     inside = tmp_path / "natdeploy" / "lib" / "libnatdeploy_trt.so"
     inside.parent.mkdir(parents=True)
@@ -153,23 +152,6 @@ def test_a_library_of_another_operator_is_refused_with_every_difference(tmp_path
     source = f'extern "C" const char* natdeploy_manifest() {{ return R"({manifest})"; }}'
     with pytest.raises(NatdeployError, match=r"built from natdeploy 0\.0\.9.*domain_version.*does not compute Packed"):
         checked_plugin_library(_shared_library(tmp_path, source))
-
-
-def test_the_doctor_says_what_it_found(library, tmp_path, monkeypatch):
-    monkeypatch.setenv(VARIABLE, str(library))
-    found = plugin_finding()
-    assert (found.state, found.advice) == ("ok", "")
-    assert ARCHITECTURE in found.detail
-    assert checked_plugin_library() == library
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
-    assert plugin_finding().state == "problem"
-    monkeypatch.setenv(VARIABLE, str(_shared_library(tmp_path, "")))
-    assert plugin_finding().state == "problem"
-    monkeypatch.delenv(VARIABLE)
-    monkeypatch.setattr(library_module, "__file__", str(tmp_path / "plugin_library.py"))
-    missing = plugin_finding()
-    assert missing.state == "missing"
-    assert VARIABLE in missing.advice
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,9 @@ class Random {
   std::mt19937_64 engine_;
 };
 
-constexpr const char* kNames[] = {"num_heads", "kernel_size", "dilation",         "stride",         "is_causal", "scale",
-                                  "",          "unknown",     "plugin_namespace", "plugin_version", "format_version"};
+constexpr const char* kNames[] = {"num_heads", "kernel_size",      "dilation",       "stride",         "is_causal",
+                                  "scale",     "plugin_namespace", "plugin_version", "format_version", "unknown",
+                                  ""};
 
 // A field whose type and length may be anything; its bytes are as many as a field of that type and length may have.
 void add_random_field(Fields& fields, Random& random) {

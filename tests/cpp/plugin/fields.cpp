@@ -23,7 +23,8 @@ Fields Fields::copied(const nvinfer1::PluginFieldCollection& written) {
 }
 
 Fields& Fields::remove(const std::string& name) {
-  std::erase_if(fields_, [&](const nvinfer1::PluginField& field) { return field.name != nullptr && field.name == name; });
+  const auto is_it = [&](const nvinfer1::PluginField& field) { return field.name != nullptr && field.name == name; };
+  std::erase_if(fields_, is_it);
   return *this;
 }
 
@@ -41,7 +42,8 @@ Fields& Fields::add_bytes(const std::string* name, PluginFieldType type, const v
 }
 
 Fields& Fields::set(const std::string& name, const std::vector<int32_t>& values) {
-  return set_bytes(name, PluginFieldType::kINT32, values.data(), 4 * values.size(), static_cast<int32_t>(values.size()));
+  const auto length = static_cast<int32_t>(values.size());
+  return set_bytes(name, PluginFieldType::kINT32, values.data(), 4 * values.size(), length);
 }
 
 Fields& Fields::set(const std::string& name, float value) {
@@ -49,7 +51,8 @@ Fields& Fields::set(const std::string& name, float value) {
 }
 
 Fields& Fields::set_text(const std::string& name, const std::string& value) {
-  return set_bytes(name, PluginFieldType::kCHAR, value.c_str(), value.size() + 1, static_cast<int32_t>(value.size() + 1));
+  const size_t size = value.size() + 1;  // with the NUL, as TensorRT counts
+  return set_bytes(name, PluginFieldType::kCHAR, value.c_str(), size, static_cast<int32_t>(size));
 }
 
 std::unique_ptr<nvinfer1::PluginFieldCollection> Fields::collection() const {

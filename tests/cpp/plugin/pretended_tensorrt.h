@@ -1,5 +1,5 @@
-// What a plugin library finds of TensorRT in a process: the plugin registry and the logger, laid out as the major version
-// that PRETENDED_TENSORRT_MAJOR names has them. 10 is laid out by hand here, 11 by TensorRT's own headers.
+// What a plugin library finds of TensorRT in a process: the plugin registry and the logger, laid out as the major
+// version that PRETENDED_TENSORRT_MAJOR names has them. 10 is laid out by hand here, 11 by TensorRT's own headers.
 #pragma once
 
 #include <string>

@@ -1,0 +1,23 @@
+# Gives NATDEPLOY_ARCHITECTURES, as CMake writes them, from NATDEPLOY_CUDA_ARCHITECTURES (option or environment):
+#   all     every GPU that we ship for and this nvcc knows, and PTX of the newest for what comes next (the default)
+#   others  a list as CMake takes it: 90-real, or 80-real;90
+
+if(NOT NATDEPLOY_CUDA_ARCHITECTURES)
+  set(NATDEPLOY_CUDA_ARCHITECTURES "$ENV{NATDEPLOY_CUDA_ARCHITECTURES}")
+endif()
+if(CMAKE_CUDA_ARCHITECTURES)
+  set(NATDEPLOY_ARCHITECTURES "${CMAKE_CUDA_ARCHITECTURES}")
+elseif(NATDEPLOY_CUDA_ARCHITECTURES AND NOT NATDEPLOY_CUDA_ARCHITECTURES STREQUAL "all")
+  set(NATDEPLOY_ARCHITECTURES "${NATDEPLOY_CUDA_ARCHITECTURES}")
+else()
+  execute_process(COMMAND "${NATDEPLOY_NVCC}" --list-gpu-code OUTPUT_VARIABLE gpu_code)
+  set(known "")
+  foreach(architecture 75 80 86 87 89 90 100 120)
+    if(gpu_code MATCHES "sm_${architecture}[\r\n]")
+      list(APPEND known ${architecture})
+    endif()
+  endforeach()
+  list(POP_BACK known newest)
+  list(TRANSFORM known APPEND "-real")
+  set(NATDEPLOY_ARCHITECTURES "${known};${newest}")
+endif()
