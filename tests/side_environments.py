@@ -37,8 +37,8 @@ def python_with(*requirements: str, newest_python: tuple[int, int] | None = None
     if not interpreter.exists():
         building = target.with_name(f"{target.name}-{os.getpid()}")  # renamed when it is complete
         try:
-            _run(*_uv(), "venv", "--quiet", "--python", python, str(building))
-            _run(*_uv(), "pip", "install", "--quiet", "--python", str(building / "bin" / "python"), *requirements)
+            _run(*uv(), "venv", "--quiet", "--python", python, str(building))
+            _run(*uv(), "pip", "install", "--quiet", "--python", str(building / "bin" / "python"), *requirements)
             site_packages = next((building / "lib").glob("python*/site-packages"))
             (site_packages / "natdeploy-as-it-lies-here.pth").write_text(f"{ROOT}\n")
             building.rename(target)
@@ -53,7 +53,8 @@ def as_installed_here(package: str) -> str:
     return f"{package}=={version}"
 
 
-def _uv() -> list[str]:
+def uv() -> list[str]:
+    """Give the command that runs uv."""
     beside = Path(sys.executable).with_name("uv")
     if beside.exists():
         return [str(beside)]
