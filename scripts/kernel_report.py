@@ -14,12 +14,12 @@ import datetime
 import hashlib
 import json
 import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from gpu_checks.result import commit_of
 from kernel_model.bounds import Bound, bound_of, gpu_for, main_loop_mix
 from kernel_model.gpus import GPUS
 from kernel_model.launches import Launch, build_recorder, recorded_launches
@@ -70,7 +70,7 @@ def report_of(toolkit: Toolkit, archs: list[int], batch: int, dtype: str) -> dic
     return {
         "schema": 1,
         "date": str(datetime.date.today()),
-        "commit": _commit(),
+        "commit": commit_of(ROOT),
         "sources": source_digest(),
         "batch": batch,
         "dtype": dtype,
@@ -130,13 +130,6 @@ def source_digest() -> str:
     for path in sorted(p for p in (PLUGINS / "op").rglob("*") if p.is_file()):
         digest.update(path.relative_to(PLUGINS).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:12]
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
 
 
 def text_of(report: dict[str, Any]) -> str:

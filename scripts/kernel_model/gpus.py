@@ -47,7 +47,7 @@ MULTIPROCESSORS = {
     # 2048 by wgmma; mma.sync reaches about 62 % of that (assumed from published microbenchmarks)
     90: Multiprocessor(64, 32, 228 << 10, 1024, 1270),
     100: Multiprocessor(64, 32, 228 << 10, 1024, 1270),  # assumed as 9.0
-    120: Multiprocessor(48, 24, 100 << 10, 1024, 512),
+    120: Multiprocessor(48, 24, 100 << 10, 1024, 256),  # GeForce with fp32 sums; twice that in professional cards
 }
 
 
