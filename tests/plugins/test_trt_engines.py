@@ -3,11 +3,12 @@
 import json
 import sys
 
+import ml_dtypes
 import onnx
 import pytest
 from onnx_files.exported import exported
 from ops.cases import Case
-from ops.onnx_models import single_node_model
+from ops.onnx_models import ELEMENT, single_node_model
 from plugins.trt_build import attempt, plugin_library, run
 from side_environments import ROOT, python_with
 
@@ -17,6 +18,8 @@ from natdeploy.ops.spec import DOMAIN, PACKED, SPLIT
 SCRIPT = ROOT / "tests" / "plugins" / "trt_in_rtx.py"
 PACKAGES = ("tensorrt-rtx-cu13-libs==1.7.1.116", "tensorrt-rtx-cu13-bindings==1.7.1.116", "numpy")
 CASE = Case((9, 22), (5, 3), dilation=(1, 2), has_rpb=True, batch=2, heads=2, head_dim=16)
+
+TYPES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16"}
 
 pytestmark = pytest.mark.slow
 
@@ -31,17 +34,20 @@ def build(tmp_path_factory):
 
     def build_engine(model, mode="load", **profile):
         arguments = [json.dumps(profile)] if profile else []
-        done = attempt(python, SCRIPT, plugin_library(), model, mode, *arguments, LD_LIBRARY_PATH=str(links))
+        paths = f"{links}:{libraries}"
+        done = attempt(python, SCRIPT, plugin_library(), model, mode, *arguments, LD_LIBRARY_PATH=paths)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 
     return build_engine
 
 
-def _assert_every_layer_is_a_plugin(seen, path):
+def _assert_every_layer_is_a_plugin(seen, path, dtype="float32"):
+    """By name, and computing in ``dtype``."""
     nodes = [node for node in onnx.load(path, load_external_data=False).graph.node if node.domain == DOMAIN]
     assert seen["parsed"], seen["messages"]
-    assert seen["layers"]["PLUGIN_V3"] == len(nodes) > 0
+    assert seen["plugins"] == {node.name: TYPES[dtype] for node in nodes} != {}
+    assert seen["layers"]["PLUGIN_V3"] == len(nodes)
     assert seen["engine_bytes"], seen["messages"]
 
 
@@ -63,13 +69,43 @@ def test_golden_model_of_free_size(build, name):
     _assert_every_layer_is_a_plugin(build(path, pixel_values=points), path)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("free", [False, True], ids=["fixed", "free"])
+def test_golden_model_in_half_precision(build, tmp_path, dtype, free):
+    sizes = {"dynamic_size": (32, 256)} if free else {"image_size": (64, 96), "batch": 2}
+    model = onnx.load(exported("hf_dinat", ExportSettings(form="plugin", **sizes)))
+    path = _saved(_in_half_precision(model, dtype), tmp_path)
+    points = [[1, 3, 32, 32], [2, 3, 96, 128], [4, 3, 256, 256]]
+    _assert_every_layer_is_a_plugin(build(path, **({"pixel_values": points} if free else {})), path, dtype)
+
+
+def _in_half_precision(model, dtype):
+    """Type everything as ``dtype`` but rpb, which the operator takes in float32."""
+    graph = model.graph
+    kept = {node.input[1] for node in graph.node if node.op_type == PACKED}
+    for tensor in graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and tensor.name not in kept:
+            values = onnx.numpy_helper.to_array(tensor).astype(getattr(ml_dtypes, dtype, dtype))
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.elem_type = ELEMENT[dtype]
+    del graph.value_info[:]
+    return model
+
+
+def test_the_plugin_wins_over_the_functions_of_a_hybrid_model(build):
+    path = exported("hf_nat", ExportSettings(image_size=(64, 96), batch=2))
+    assert onnx.load(path).functions
+    _assert_every_layer_is_a_plugin(build(path), path)
+
+
 def test_random_nat_mini(build, tmp_path):
     path = tmp_path / "nat_mini.onnx"
     run(sys.executable, "-m", "natdeploy", "export", "random:nat_mini", "--form", "plugin", "-o", path)
     points = [[1, 3, 224, 224], [2, 3, 224, 224], [4, 3, 224, 224]]
     seen = build(path, pixel_values=points)
     _assert_every_layer_is_a_plugin(seen, path)
-    assert seen["layers"]["PLUGIN_V3"] == 18
+    assert len(seen["plugins"]) == 18
 
 
 @pytest.mark.parametrize("op_type", [PACKED, SPLIT])
@@ -80,12 +116,13 @@ def test_single_op(build, tmp_path, op_type, dtype, free):
     channels = [96] if op_type == PACKED else [2, 16]
     points = [[1, 6, 8, *channels], [2, 9, 22, *channels], [4, 40, 30, *channels]]
     names = ["qkv"] if op_type == PACKED else ["query", "key", "value"]
-    _assert_every_layer_is_a_plugin(build(path, **(dict.fromkeys(names, points) if free else {})), path)
+    _assert_every_layer_is_a_plugin(build(path, **(dict.fromkeys(names, points) if free else {})), path, dtype)
 
 
-def test_a_library_that_was_only_dlopened_is_found(build, tmp_path):
+@pytest.mark.parametrize("mode", ["dlopen_before", "dlopen_after"])
+def test_a_library_that_was_only_dlopened_is_found(build, tmp_path, mode):
     path = _saved(single_node_model(CASE, PACKED, "plugin", rpb_constant=True), tmp_path)
-    _assert_every_layer_is_a_plugin(build(path, "dlopen"), path)
+    _assert_every_layer_is_a_plugin(build(path, mode), path)
 
 
 def test_the_plugin_wins_over_the_function_of_the_hybrid_form(build, tmp_path):
@@ -141,6 +178,15 @@ def test_broken_models_are_refused_with_a_reason(build, tmp_path, change, messag
     seen = build(_saved(model, tmp_path))
     assert (seen["parsed"], seen["engine_bytes"]) == (False, None)
     assert message in "\n".join(seen["messages"])
+
+
+def test_a_bias_in_half_precision_is_refused(build, tmp_path):
+    model = single_node_model(CASE, PACKED, "plugin", dtype="float16", rpb_constant=True)
+    (rpb,) = model.graph.initializer
+    rpb.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(rpb).astype("float16"), "rpb"))
+    seen = build(_saved(model, tmp_path))
+    assert (seen["parsed"], seen["engine_bytes"]) == (False, None)
+    assert "getOutputDataTypes: rpb is not float32" in "\n".join(seen["messages"])
 
 
 def test_a_tensor_of_the_wrong_rank_is_refused(build, tmp_path):
