@@ -167,7 +167,7 @@ def _eight_bit_image(image: Image, recipe: Preprocessing) -> Image:
         return image.convert(recipe.channel_order)
     except ValueError as error:  # Lab and HSV have no way to grey, or none at all before Pillow 12
         raise NatdeployError(
-            f"an image has pixels of the kind {image.mode}", got=str(error), needed="grey, RGB, CMYK or YCbCr pixels"
+            f"an image has pixels of the kind {image.mode}", needed="grey, RGB, CMYK or YCbCr pixels"
         ) from error
 
 
