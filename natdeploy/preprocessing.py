@@ -165,7 +165,7 @@ def _eight_bit_image(image: Image, recipe: Preprocessing) -> Image:
         image = image.convert("RGBA")  # by way of its palette's transparency, which Pillow would warn about
     try:
         return image.convert(recipe.channel_order)
-    except ValueError as error:  # Lab and HSV have no way to grey, or none at all before Pillow 12
+    except ValueError as error:  # Pillow 13 has no way from Lab to grey
         raise NatdeployError(
             f"an image has pixels of the kind {image.mode}", needed="grey, RGB, CMYK or YCbCr pixels"
         ) from error
