@@ -75,7 +75,10 @@ def flex_attention(w: Workload, rpb: Tensor, compile_it: bool = True) -> Call:
 
     tokens = w.height * w.width
     mask = flex.create_block_mask(mask_mod, None, None, tokens, tokens, device=str(rpb.device))
-    function = torch.compile(flex.flex_attention, dynamic=False) if compile_it else flex.flex_attention
+    function: Callable[..., Tensor] = flex.flex_attention
+    if compile_it:
+        torch._dynamo.reset()  # it compiles one function for 8 sets of shapes, then runs it without compiling
+        function = torch.compile(flex.flex_attention, dynamic=False)
 
     def call(qkv: Tensor) -> Tensor:
         return function(*_split(qkv, w), score_mod=score_mod, block_mask=mask)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from ops.cases import Case
 from plugins.kernel_program import PLUGINS
+from plugins.trt_build import plugin_library, run
 from scripts.emulated_op import emulated_op
 from side_environments import ROOT
 
@@ -128,6 +129,23 @@ def test_just_the_declared_functions_are_exported():
     ).stdout
     assert {line.split()[0] for line in listed.splitlines()} == declared
     assert len(declared) == 10
+
+
+@pytest.mark.slow
+def test_the_library_that_nvcc_builds_needs_no_cuda_to_load():
+    build = plugin_library().parent
+    run("cmake", "--build", build, "--target", "natdeploy_op_shared", "--parallel", "2")
+    library = build / "libnatdeploy_op.so"
+    needed = re.findall(r"NEEDED.*\[(.*)\]", run("readelf", "--dynamic", library))
+    assert {name.split(".so")[0] for name in needed} <= {"libstdc++", "libgcc_s", "libc", "libm", "ld-linux-x86-64"}
+    op = OpLibrary(library)
+    assert op.tactics() == emulated_op().tactics()
+    assert op.kernel_version == emulated_op().kernel_version
+    if not torch.cuda.is_available():
+        query, key, value = tensors_of(CASE, "float32")
+        assert op.compute_capability() == 0
+        with pytest.raises(LaunchRefused, match="no GPU"):
+            op.launch(attention_of(CASE, "float32"), 1, query, key, value, None, torch.empty_like(query))
 
 
 def test_another_library_is_refused(tmp_path: Path):

@@ -45,7 +45,7 @@ def context_of(op=None, timer=None, **values) -> steps.Context:
 
 @pytest.fixture(autouse=True)
 def small_copies(monkeypatch):
-    monkeypatch.setattr(speed, "copy_bandwidth", lambda timer, device: 1e9)
+    monkeypatch.setattr(speed, "copy_bandwidth", lambda timer, device, size=0: 1e9)
 
 
 @pytest.mark.parametrize("dilation", [1, 2])

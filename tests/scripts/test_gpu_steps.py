@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from side_environments import ROOT
@@ -77,6 +78,49 @@ def test_a_child_that_crashes_or_hangs_is_a_result(capfd):
     status, tail = command_line.run_child([sys.executable, "-c", hang], limit=1.0)
     assert status == "timeout" and "ten minutes" in command_line.crash_of(status, tail, 1.0)["summary"]
     assert command_line.run_child([sys.executable, "-c", "print('fine')"]) == (0, ["fine"])
+
+
+def test_all_steps_are_run_and_a_crash_keeps_what_others_found(tmp_path: Path, monkeypatch, capsys):
+    """Children are pretended: the first passes, the second ends without a result, the third fails."""
+    monkeypatch.setenv("NATDEPLOY_COMMIT", "0123abc")
+    monkeypatch.setattr(command_line, "STEPS", command_line.STEPS[:3])
+    monkeypatch.setattr(command_line, "gpu_facts", lambda: GPU)
+    library = SimpleNamespace(kernel_version=3, digest="ab")
+    monkeypatch.setattr(command_line, "context_of", lambda options: SimpleNamespace(op=library))
+    options = SimpleNamespace(output=tmp_path, step=None)
+
+    def pretended(command, limit=0.0):
+        name = command[-1]
+        if name == "numbers":
+            return -11, ["  tensor_core case 5", "Segmentation fault"]
+        result = PASSED if name == "first-look" else StepResult("bad", ["wrong"])
+        Record(tmp_path, GPU, {}).keep(name, result.as_json(1.0))
+        return int(bool(result.problems)), []
+
+    monkeypatch.setattr(command_line, "run_child", pretended)
+    assert command_line.run_all(options) == 1
+    (path,) = tmp_path.glob("*.json")
+    steps = json.loads(path.read_text())["steps"]
+    assert {name: step["verdict"] for name, step in steps.items()} == {
+        "first-look": "passed", "numbers": "failed", "memory": "failed"
+    }  # fmt: skip
+    assert "status -11" in steps["numbers"]["summary"] and "  tensor_core case 5" in steps["numbers"]["problems"]
+    assert "failed: numbers, memory" in capsys.readouterr().out
+
+
+def test_one_step_is_run_and_kept(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setenv("NATDEPLOY_COMMIT", "0123abc")
+    step = command_line.Step("check", "", "a_module", "a_function", ("memcheck",))
+    module = SimpleNamespace(a_function=lambda context, tool: StepResult(f"{context.op.digest} {tool}", ["wrong"]))
+    monkeypatch.setitem(sys.modules, "gpu_checks.a_module", module)
+    monkeypatch.setattr(command_line, "STEPS", (step,))
+    monkeypatch.setattr(command_line, "gpu_facts", lambda: GPU)
+    library = SimpleNamespace(kernel_version=3, digest="ab")
+    monkeypatch.setattr(command_line, "context_of", lambda options: SimpleNamespace(op=library))
+    assert command_line.run_one(SimpleNamespace(output=tmp_path, step="check")) == 1
+    assert capsys.readouterr().out == "failed: ab memcheck\n  wrong\n"
+    with pytest.raises(NatdeployError, match="there is no step 'chekc'"):
+        command_line.run_one(SimpleNamespace(output=tmp_path, step="chekc"))
 
 
 def test_every_step_names_a_function_that_exists():
