@@ -207,7 +207,12 @@ def run_child(command: list[str], limit: float = SECONDS_PER_STEP) -> tuple[int 
     lines: list[str] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as child:
         overdue = threading.Event()
-        timer = threading.Timer(limit, lambda: (overdue.set(), child.kill()))
+
+        def end() -> None:
+            overdue.set()
+            child.kill()
+
+        timer = threading.Timer(limit, end)
         timer.start()
         assert child.stdout is not None
         for line in child.stdout:

@@ -135,7 +135,7 @@ class OpLibrary:
 
     def tactics(self) -> dict[str, int]:
         """Kernel families: their ids by name."""
-        found = {}
+        found: dict[str, int] = {}
         while name := self._functions.natdeploy_op_tactic_name(len(found)):
             found[name.decode()] = int(self._functions.natdeploy_op_tactic_id(len(found)))
         return found

@@ -222,3 +222,27 @@ def test_the_sanitizer_is_found_or_the_step_is_skipped(tmp_path: Path, monkeypat
     command = sanitizer.command_for(packaged, "racecheck", ["python", "x"])
     assert command[:3] == [str(packaged), "--tool", "racecheck"] and command[-2:] == ["python", "x"]
     assert "--leak-check" in sanitizer.command_for(packaged, "memcheck", []) and "--leak-check" not in command
+
+
+ONLY_TORCH = """
+import importlib, sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"onnx", "onnx_ir", "onnxruntime", "onnxscript", "click", "rich", "PIL", "jsonschema"}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+from gpu_checks.__main__ import STEPS, context_of
+for step in STEPS:
+    assert callable(getattr(importlib.import_module(f"gpu_checks.{step.module}"), step.function))
+import gpu_checks.engine_run, gpu_checks.timing
+from gpu_checks.cases import all_cases
+print(len(all_cases()))
+"""
+
+
+def test_the_steps_import_torch_and_numpy_alone():
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "scripts"), str(ROOT)])}
+    command = [sys.executable, "-c", ONLY_TORCH]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd="/")
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 50
