@@ -13,6 +13,7 @@
 #include "emulation/run_kernel_body.h"
 
 #define GPU_FUNCTION inline
+#define GPU_AND_HOST_FUNCTION inline
 #define GPU_DYNAMIC_SHARED(name) char* const name = ::emulation::block.shared
 #define GPU_HAS_TENSOR_CORES 1
 

@@ -14,6 +14,7 @@
 #include <cuda_runtime.h>
 
 #define GPU_FUNCTION __device__ __forceinline__
+#define GPU_AND_HOST_FUNCTION __host__ __device__ __forceinline__
 #define GPU_DYNAMIC_SHARED(name) extern __shared__ __align__(128) char name[]
 
 // mma.m16n8k16 and cp.async came with sm_80. A kernel that needs them is empty below, and launch() refuses it there.

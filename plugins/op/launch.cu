@@ -11,7 +11,7 @@ Status launch(const AttentionParameters& p, const AttentionTensors& tensors, Tac
   switch (tactic) {
     case Tactic::kGeneric: return launch_generic(p, tensors, stream);
     case Tactic::kTensorCore: return launch_tensor_core(p, tensors, stream);
-    case Tactic::kWholeMap: break;
+    case Tactic::kWholeMap: return launch_whole_map(p, tensors, stream);
   }
   return {"unknown tactic"};
 }

@@ -13,5 +13,6 @@ bool tokens_are_aligned(const AttentionParameters& p, const AttentionTensors& te
 
 Status launch_generic(const AttentionParameters& p, const AttentionTensors& tensors, CUstream_st* stream);
 Status launch_tensor_core(const AttentionParameters& p, const AttentionTensors& tensors, CUstream_st* stream);
+Status launch_whole_map(const AttentionParameters& p, const AttentionTensors& tensors, CUstream_st* stream);
 
 }  // namespace natdeploy

@@ -2,6 +2,7 @@
 #include <cstdint>
 
 #include "op/launch_family.h"
+#include "op/map_grid.h"
 
 namespace natdeploy {
 namespace {
@@ -19,18 +20,37 @@ const char* reason_against_any(const AttentionParameters& p, int compute_capabil
   return nullptr;
 }
 
-const char* reason_against_tensor_core(const AttentionParameters& p, int compute_capability) {
+// What the tensor-core and the whole-map kernels have in common.
+const char* reason_against_mma(const AttentionParameters& p, int compute_capability) {
   if (compute_capability < 80) return "tensor-core kernels need compute capability 8.0";
   if (p.dtype == DataType::kFloat32) return "tensor-core kernels are for float16 and bfloat16";
   if (p.head_dim != 32 && p.head_dim != 64) return "tensor-core kernels exist for head_dim 32 and 64";
+  // The bias is divided by the scale, and the largest score must stay the largest.
+  if (!(p.scale >= 1e-6F && p.scale <= 1e6F)) return "tensor-core kernels need a scale between 1e-6 and 1e6";
+  return nullptr;
+}
+
+const char* reason_against_tensor_core(const AttentionParameters& p, int compute_capability) {
+  if (const char* reason = reason_against_mma(p, compute_capability)) return reason;
   const int kernel = p.kernel_size.height;
   if (kernel != p.kernel_size.width || kernel % 2 == 0 || kernel < 3 || kernel > 13) {
     return "tensor-core kernels exist for square windows of 3, 5, 7, 9, 11 and 13";
   }
   if (kernel == 13 && p.head_dim == 64) return "a tile with window 13 and head_dim 64 does not fit shared memory";
-  // The bias is divided by the scale, and the largest score must stay the largest.
-  if (!(p.scale >= 1e-6F && p.scale <= 1e6F)) return "tensor-core kernels need a scale between 1e-6 and 1e6";
   return nullptr;
+}
+
+const char* reason_against_whole_map(const AttentionParameters& p, int compute_capability) {
+  if (const char* reason = reason_against_mma(p, compute_capability)) return reason;
+  if (map_grid(p).stages == 0) return "a dilation group of this map does not fit shared memory";
+  return nullptr;
+}
+
+// Up to 14x14 tokens the whole map is at an advantage: no halo is read twice. Above, tiles have fewer keys to mask.
+bool prefers_whole_map(const AttentionParameters& p, int compute_capability) {
+  constexpr int64_t kSmall = 208;
+  if (reason_against_whole_map(p, compute_capability) != nullptr) return false;
+  return longest_group(p) <= kSmall || reason_against_tensor_core(p, compute_capability) != nullptr;
 }
 
 bool is_aligned(const TensorView& view, int64_t elements) {
@@ -51,15 +71,15 @@ const char* reason_against(Tactic tactic, const AttentionParameters& p, int comp
   switch (tactic) {
     case Tactic::kGeneric: return nullptr;
     case Tactic::kTensorCore: return reason_against_tensor_core(p, compute_capability);
-    case Tactic::kWholeMap: return "not built yet";
+    case Tactic::kWholeMap: return reason_against_whole_map(p, compute_capability);
   }
   return "unknown tactic";
 }
 
 Tactic preferred_tactic(const AttentionParameters& p, int compute_capability) {
-  for (const Tactic tactic : {Tactic::kWholeMap, Tactic::kTensorCore}) {
-    if (reason_against(tactic, p, compute_capability) == nullptr) return tactic;
-  }
+  if (reason_against_any(p, compute_capability) != nullptr) return Tactic::kGeneric;
+  if (prefers_whole_map(p, compute_capability)) return Tactic::kWholeMap;
+  if (reason_against_tensor_core(p, compute_capability) == nullptr) return Tactic::kTensorCore;
   return Tactic::kGeneric;
 }
 

@@ -13,6 +13,7 @@ import torch
 from ops.cases import Array, Case, select
 from plugins.kernel_program import PLUGINS, SANITIZED, KernelFault, KernelProgram, build
 from plugins.tensor_core_cases import HEAD_DIM_32, HEAD_DIM_64
+from plugins.whole_map_cases import MAP_CASES_32, MAP_CASES_64, SHARED_CASES_32
 
 from natdeploy.ops import torch_op
 from natdeploy.ops.reference import neighborhood_attention
@@ -39,6 +40,26 @@ def random_case(seed: int) -> Case:
         batch=int(rng.integers(1, 3)),
         heads=int(rng.integers(1, 4)),
         head_dim=int(rng.choice([1, 3, 7, 8, 12, 16, 20, 31, 32, 40, 48, 63, 64, 80, 96, 128])),
+        seed=seed,
+    )
+
+
+def random_mma_case(seed: int, tactic: str) -> Case:
+    """Draw a case that a tensor-core kernel takes: some groups of a tile or less, some of many."""
+    rng = np.random.default_rng([seed, 1])
+    kernel_size = tuple(int(k) for k in rng.integers(1, 12, 2))
+    if tactic == "tensor_core":
+        kernel_size = (int(rng.choice([3, 5, 7, 9, 11, 13])),) * 2
+    dilation = tuple(int(d) for d in rng.integers(1, 4, 2))
+    extents = tuple(int(k * d + rng.integers(0, 9)) for k, d in zip(kernel_size, dilation, strict=True))
+    return Case(
+        extents,
+        kernel_size,
+        dilation,
+        has_rpb=bool(rng.integers(2)),
+        batch=int(rng.integers(1, 6)),
+        heads=int(rng.integers(1, 3)),
+        head_dim=int(rng.choice([32, 64])) if kernel_size[0] < 13 else 32,
         seed=seed,
     )
 
@@ -141,32 +162,63 @@ def test_tensor_core_kernel_under_sanitizers(sanitized_program: KernelProgram, c
     assert_as_close_as_pytorch(sanitized_program.run(case, dtype, "tensor_core", layout, seed), case, dtype)
 
 
-def test_tensor_core_scores_beyond_the_range_of_float16_do_not_overflow(program: KernelProgram):
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("case", [*MAP_CASES_32, *SHARED_CASES_32], ids=str)
+def test_whole_map_kernel_agrees_with_the_reference(program: KernelProgram, case: Case, dtype: str):
+    layout = "heads_first" if case.heads_first else "packed"
+    assert_as_close_as_pytorch(program.run(case, dtype, "whole_map", layout, seed=1), case, dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [2, 3])
+@pytest.mark.parametrize("case", [*MAP_CASES_32, *MAP_CASES_64], ids=str)
+def test_whole_map_kernel_under_sanitizers(sanitized_program: KernelProgram, case: Case, seed: int):
+    dtype = ("float16", "bfloat16")[seed % 2]
+    layout = ("packed", "split", "heads_first")[(case.batch + seed) % 3]
+    assert_as_close_as_pytorch(sanitized_program.run(case, dtype, "whole_map", layout, seed), case, dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tactic", ["tensor_core", "whole_map"])
+@pytest.mark.parametrize("seed", range(200, 220))
+def test_mma_kernels_on_random_shapes_under_sanitizers(sanitized_program: KernelProgram, seed: int, tactic: str):
+    case = random_mma_case(seed, tactic)
+    dtype = ("float16", "bfloat16")[seed % 2]
+    layout = ("packed", "split", "heads_first")[seed % 3]
+    assert_as_close_as_pytorch(sanitized_program.run(case, dtype, tactic, layout, seed), case, dtype)
+
+
+@pytest.mark.parametrize("tactic", ["tensor_core", "whole_map"])
+def test_mma_scores_beyond_the_range_of_float16_do_not_overflow(program: KernelProgram, tactic: str):
     case = replace(HEAD_DIM_32[1], batch=2)
     tensors = case.tensors_in("float16")
     large = tensors._replace(query=tensors.query * 256, key=tensors.key * 256)
     expected = neighborhood_attention(*large, case.neighborhood)
-    found = program.run_tensors(case, large, "float16", "tensor_core")
+    found = program.run_tensors(case, large, "float16", tactic)
     assert np.abs(found - expected).max() <= OP_TOLERANCE["float16"]
 
 
 @pytest.mark.parametrize(
-    ("case", "dtype", "layout", "reason"),
+    ("tactic", "case", "dtype", "layout", "reason"),
     [
-        (Case((8, 9), (3, 3), head_dim=32), "float32", "packed", "float16 and bfloat16"),
-        (Case((8, 9), (3, 3), head_dim=24), "float16", "packed", "head_dim 32 and 64"),
-        (Case((8, 9), (3, 5), head_dim=32), "float16", "packed", "square windows"),
-        (Case((8, 9), (4, 4), head_dim=32), "float16", "packed", "square windows"),
-        (Case((14, 13), (13, 13), head_dim=64), "float16", "packed", "does not fit shared memory"),
-        (Case((8, 9), (3, 3), head_dim=32), "float16", "misaligned", "multiples of 16 bytes"),
+        ("tensor_core", Case((8, 9), (3, 3), head_dim=32), "float32", "packed", "float16 and bfloat16"),
+        ("tensor_core", Case((8, 9), (3, 3), head_dim=24), "float16", "packed", "head_dim 32 and 64"),
+        ("tensor_core", Case((8, 9), (3, 5), head_dim=32), "float16", "packed", "square windows"),
+        ("tensor_core", Case((8, 9), (4, 4), head_dim=32), "float16", "packed", "square windows"),
+        ("tensor_core", Case((14, 13), (13, 13), head_dim=64), "float16", "packed", "does not fit shared memory"),
+        ("tensor_core", Case((8, 9), (3, 3), head_dim=32), "float16", "misaligned", "multiples of 16 bytes"),
+        ("whole_map", Case((8, 9), (3, 3), head_dim=32), "float32", "packed", "float16 and bfloat16"),
+        ("whole_map", Case((8, 9), (3, 3), head_dim=128), "bfloat16", "packed", "head_dim 32 and 64"),
+        ("whole_map", Case((28, 19), (3, 3), head_dim=32), "float16", "packed", "does not fit shared memory"),
+        ("whole_map", Case((8, 9), (3, 3), head_dim=32), "float16", "misaligned", "multiples of 16 bytes"),
     ],
-    ids=lambda value: str(value),
+    ids=str,
 )
-def test_tensor_core_kernel_says_what_it_cannot_do(
-    program: KernelProgram, case: Case, dtype: str, layout: str, reason: str
+def test_mma_kernels_say_what_they_cannot_do(
+    program: KernelProgram, tactic: str, case: Case, dtype: str, layout: str, reason: str
 ):
     with pytest.raises(KernelFault, match=reason):
-        program.run(case, dtype, "tensor_core", layout)
+        program.run(case, dtype, tactic, layout)
 
 
 @pytest.mark.parametrize("head_dim", [24, 32])
@@ -177,7 +229,7 @@ def test_the_preferred_tactic_computes_the_operator(program: KernelProgram, head
 
 def test_the_order_of_threads_changes_nothing(program: KernelProgram):
     case = replace(CASES[1], batch=2)
-    for tactic in ("generic", "tensor_core"):
+    for tactic in ("generic", "tensor_core", "whole_map"):
         first, *others = (program.run(case, "float16", tactic, seed=seed).tobytes() for seed in range(4))
         assert all(other == first for other in others)
 

@@ -9,12 +9,6 @@
 
 namespace natdeploy {
 
-template <class T>
-GPU_FUNCTION const T* token_pointer(const TensorView& view, const BlockTile& tile, int row, int column) {
-  return static_cast<const T*>(view.data) + tile.head * view.head_stride +
-         tile.rows.token(row) * view.row_stride + tile.columns.token(column) * view.column_stride;
-}
-
 template <class Plan>
 class TileLoader {
   using T = typename Plan::T;
@@ -28,11 +22,12 @@ class TileLoader {
         column_(static_cast<int>(threadIdx.x) / 4 % Plan::kHaloColumns),
         row_(static_cast<int>(threadIdx.x) / 4 / Plan::kHaloColumns) {
     const int row = tile.rows.halo_first + row_, column = tile.columns.halo_first + column_;
-    keys_ = token_pointer<T>(tensors.key, tile, row, column);
-    values_ = token_pointer<T>(tensors.value, tile, row, column);
+    keys_ = token_pointer<const T>(tensors.key, tile.head, tile.rows, tile.columns, row, column);
+    values_ = token_pointer<const T>(tensors.value, tile.head, tile.rows, tile.columns, row, column);
     query_row_ = static_cast<int>(threadIdx.x) / (4 * kTileColumns);
     query_column_ = static_cast<int>(threadIdx.x) / 4 % kTileColumns;
-    queries_ = token_pointer<T>(tensors.query, tile, tile.rows.first + query_row_, tile.columns.first + query_column_);
+    queries_ = token_pointer<const T>(tensors.query, tile.head, tile.rows, tile.columns, tile.rows.first + query_row_,
+                                      tile.columns.first + query_column_);
   }
 
   // Begins to copy one image's tile; the copies form one group.
@@ -70,7 +65,7 @@ class TileLoader {
   GPU_FUNCTION void copy_token(char* shared, int index, const T* token, bool exists) const {
 #pragma unroll
     for (int chunk = chunk_; chunk < Plan::kChunks; chunk += 4) {
-      gpu::copy_async(chunk_address<Plan>(shared, index, chunk), token + chunk * kChunkElements, exists);
+      gpu::copy_async(chunk_address<Plan::kHeadDim>(shared, index, chunk), token + chunk * kChunkElements, exists);
     }
   }
 
@@ -80,14 +75,11 @@ class TileLoader {
   const T *keys_, *values_, *queries_;  // this thread's first tokens in image 0
 };
 
-// Tokens behind the halo stay zero: their keys are masked, and zero times their values must not be NaN.
+// Tokens behind the halo, which the last warp's last blocks reach.
 template <class Plan>
 GPU_FUNCTION void clear_behind_halo(char* stage) {
-  constexpr int kFirst = Plan::kHaloTokens * Plan::kTokenBytes / 16, kEnd = Plan::kKeyTokens * Plan::kTokenBytes / 16;
-  for (int i = kFirst + static_cast<int>(threadIdx.x); i < kEnd; i += Plan::kThreads) {
-    reinterpret_cast<uint4*>(stage + Plan::kKeysAt)[i] = make_uint4(0, 0, 0, 0);
-    reinterpret_cast<uint4*>(stage + Plan::kValuesAt)[i] = make_uint4(0, 0, 0, 0);
-  }
+  clear_tokens<Plan::kHeadDim>(stage + Plan::kKeysAt, Plan::kHaloTokens, Plan::kKeyTokens, Plan::kThreads);
+  clear_tokens<Plan::kHeadDim>(stage + Plan::kValuesAt, Plan::kHaloTokens, Plan::kKeyTokens, Plan::kThreads);
 }
 
 }  // namespace natdeploy

@@ -12,14 +12,12 @@
 // At the border of the map windows shift, so the halo shrinks; its shared memory keeps its shape, filled with zeros.
 #pragma once
 
-#include "op/kernels/window.cuh"
-#include "op/parameters.h"
+#include "op/kernels/tokens.cuh"
 
 namespace natdeploy {
 
 inline constexpr int kTileRows = 8;
 inline constexpr int kTileColumns = 8;
-inline constexpr int kChunkElements = 8;  // of 16 bits: one 16-byte access, one row of an ldmatrix
 
 template <class T_, int kKernel_, int kHeadDim_>
 struct TilePlan {
@@ -30,8 +28,10 @@ struct TilePlan {
   static constexpr int kHaloRows = kTileRows + kKernel - 1, kHaloColumns = kTileColumns + kKernel - 1;
   static constexpr int kWarpKeys = (kKernel + 1) * kHaloColumns;
   static constexpr int kBlocksWithKeys = (kWarpKeys + 15) / 16 * 2;  // of 8 keys; even, since P*V takes 16 at a time
-  // Blocks per step of the softmax: all at once where registers can hold their scores.
-  static constexpr int kStepBlocks = kKernel >= 9 ? 4 : kKernel == 7 && kHeadDim == 64 ? 8 : kBlocksWithKeys;
+  // Bias and mask are the same for all images: in registers where there is room for them.
+  static constexpr bool kBiasInRegisters = kKernel <= 7 && kHeadDim == 32;
+  // Blocks per step of the softmax: all at once with biases at hand, else as few scores as leave room to find them.
+  static constexpr int kStepBlocks = kBiasInRegisters ? kBlocksWithKeys : 4;
   static constexpr int kKeyBlocks = (kBlocksWithKeys + kStepBlocks - 1) / kStepBlocks * kStepBlocks;
 
   // Tokens of shared memory: the halo, and what the last warp's last blocks reach behind it.
@@ -50,9 +50,6 @@ struct TilePlan {
   static constexpr int kTableAt = kStages * kStageBytes;
   static constexpr int kSharedBytes = kTableAt + kTable * kTable * 4;
 
-  // Bias and mask are the same for all images: in registers where there is room for them.
-  static constexpr bool kBiasInRegisters = kKernel <= 7 && kHeadDim == 32;
-
   // Loading: four threads share a token, and keep their column of the halo.
   static constexpr int kRowsPerLoad = kThreads / (4 * kHaloColumns);
 
@@ -61,29 +58,18 @@ struct TilePlan {
   static_assert(kSharedBytes <= (99 << 10), "what a block may have on sm_86, sm_89 and sm_120");
 };
 
-// Byte address of a chunk of a token. The chunks of a token are permuted by its number, so that the eight rows of an
-// ldmatrix (eight tokens, one chunk) fall into different banks; the pattern repeats every eight tokens.
-template <class Plan>
-GPU_FUNCTION char* chunk_address(char* tokens, int token, int chunk) {
-  const int phase = Plan::kChunks == 4 ? token >> 1 & 3 : token & 7;  // 64-byte tokens: two share all 32 banks
-  return tokens + token * Plan::kTokenBytes + ((chunk ^ phase) * 16);
-}
-
-// A tile along one axis, in places of one dilation group (window.cuh).
-struct AxisTile {
-  int group, dilation, length;  // of the group
+// A tile along one axis, in places of its dilation group (window.cuh).
+struct AxisTile : AxisGroup {
   int first;                    // query
   int halo_first, halo_length;  // keys
 
   GPU_FUNCTION bool has_query(int place) const { return place < length; }
-  GPU_FUNCTION int token(int place) const { return place * dilation + group; }
 };
 
-GPU_FUNCTION AxisTile axis_tile(int extent, int dilation, int kernel, int group, int first, int tile) {
-  const int length = group_length(extent, group, dilation);
-  const int halo_first = window_start(first, length, kernel);
-  const int last_window = window_start(first + tile - 1, length, kernel);  // a tile may end behind its group
-  return {group, dilation, length, first, halo_first, last_window + kernel - halo_first};
+GPU_FUNCTION AxisTile axis_tile(const AxisGroup& group, int kernel, int first, int tile) {
+  const int halo_first = window_start(first, group.length, kernel);
+  const int last_window = window_start(first + tile - 1, group.length, kernel);  // a tile may end behind its group
+  return {group, first, halo_first, last_window + kernel - halo_first};
 }
 
 // What one block computes: a tile of one head, for some images one after the other.
@@ -103,20 +89,16 @@ struct TileGrid {
   }
 };
 
-GPU_FUNCTION int take_digit(int64_t& index, int base) {
-  const int digit = static_cast<int>(index % base);
-  index /= base;
-  return digit;
-}
-
 GPU_FUNCTION BlockTile block_tile(const AttentionParameters& p, const TileGrid& grid, int64_t index) {
   BlockTile tile;
   tile.head = take_digit(index, p.heads);
   const int first_column = take_digit(index, grid.tile_columns) * kTileColumns;
   const int first_row = take_digit(index, grid.tile_rows) * kTileRows;
   const int group_column = take_digit(index, p.dilation.width), group_row = take_digit(index, p.dilation.height);
-  tile.rows = axis_tile(p.map.height, p.dilation.height, p.kernel_size.height, group_row, first_row, kTileRows);
-  tile.columns = axis_tile(p.map.width, p.dilation.width, p.kernel_size.width, group_column, first_column, kTileColumns);
+  const AxisGroup rows = axis_group(p.map.height, group_row, p.dilation.height);
+  const AxisGroup columns = axis_group(p.map.width, group_column, p.dilation.width);
+  tile.rows = axis_tile(rows, p.kernel_size.height, first_row, kTileRows);
+  tile.columns = axis_tile(columns, p.kernel_size.width, first_column, kTileColumns);
   tile.first_image = index * grid.images_per_block;
   const int64_t end = tile.first_image + grid.images_per_block;
   tile.end_image = end < p.batch ? end : p.batch;

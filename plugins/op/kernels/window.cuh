@@ -11,15 +11,28 @@
 
 namespace natdeploy {
 
-GPU_FUNCTION int at_most(int value, int limit) { return value < limit ? value : limit; }
+GPU_AND_HOST_FUNCTION int at_most(int value, int limit) { return value < limit ? value : limit; }
 
 // Number of tokens whose index is `group` modulo `dilation`.
-GPU_FUNCTION int group_length(int extent, int group, int dilation) { return (extent - group + dilation - 1) / dilation; }
+GPU_AND_HOST_FUNCTION int group_length(int extent, int group, int dilation) {
+  return (extent - group + dilation - 1) / dilation;
+}
 
 // First place of the window of the query at `place`.
-GPU_FUNCTION int window_start(int place, int length, int kernel) {
+GPU_AND_HOST_FUNCTION int window_start(int place, int length, int kernel) {
   const int start = place - kernel / 2;
   return at_most(start < 0 ? 0 : start, length - kernel);
+}
+
+// The tokens of one dilation group along one axis.
+struct AxisGroup {
+  int group, dilation, length;
+
+  GPU_FUNCTION int token(int place) const { return place * dilation + group; }
+};
+
+GPU_FUNCTION AxisGroup axis_group(int extent, int group, int dilation) {
+  return {group, dilation, group_length(extent, group, dilation)};
 }
 
 // The window of one token in terms of tokens: `first`, `first + step`, ...
