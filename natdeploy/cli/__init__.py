@@ -12,6 +12,7 @@ import click
 
 from natdeploy import __version__
 from natdeploy.cli import options
+from natdeploy.cli.convert import convert
 from natdeploy.cli.doctor import doctor
 from natdeploy.cli.export import export
 from natdeploy.cli.infer import infer
@@ -37,7 +38,7 @@ def cli() -> None:
     """Deploy Neighborhood Attention Transformers: checkpoint to ONNX to any runtime, with proof."""
 
 
-for command in (export, lower, verify, infer, inspect, doctor):
+for command in (export, lower, convert, verify, infer, inspect, doctor):
     cli.add_command(command)
 
 

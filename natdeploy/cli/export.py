@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from natdeploy.cli import options
+from natdeploy.cli.convert import say_what_was_found
 from natdeploy.console import human_size, print_facts, print_json, say, working
 
 if TYPE_CHECKING:
@@ -43,6 +44,14 @@ if TYPE_CHECKING:
     help="logits, pooled, feature_maps.stage1 … (`natdeploy inspect CHECKPOINT` lists them) [default: logits, or "
     "else the feature maps].",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="Of weights and arithmetic, as `natdeploy convert` does it; inputs and outputs are float32.",
+)
+@options.keep_fp32
 @options.external_data
 @options.as_json
 def export(checkpoint: str, output: Path, variant: str | None, as_json: bool, **settings: Any) -> None:
@@ -62,6 +71,8 @@ def export(checkpoint: str, output: Path, variant: str | None, as_json: bool, **
         loaded = weights_from_checkpoint(checkpoint, variant)
         summary = onnx_from_checkpoint(loaded, output, ExportSettings(**settings))
     _print_summary(summary, as_json)
+    if summary.report is not None and summary.check is not None:
+        say_what_was_found(summary.report, summary.check)
     say(f"Next: {_next_command(summary, checkpoint, variant)}")
 
 
@@ -71,6 +82,7 @@ def _print_summary(summary: ExportSummary, as_json: bool) -> None:
         "file": str(summary.path),
         "bytes": summary.size_bytes,
         "form": metadata.form,
+        "precision": metadata.precision["weights"],
         "attention_layers": summary.attention_layers,
         "image_sizes": str(metadata.size_limits),
         "batch": metadata.size_limits.batch or "any",

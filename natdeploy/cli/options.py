@@ -91,6 +91,12 @@ output = click.option("-o", "--output", required=True, type=path, metavar="FILE"
 variant = click.option(
     "--variant", metavar="NAME", help="Published variant, for a bare .pth file (it does not hold its dilations)."
 )
+keep_fp32 = click.option(
+    "--keep-fp32",
+    multiple=True,
+    metavar="PATTERN",
+    help="Layers, tensors, weights or nodes that stay float32: 'stage1.*', '*.mlp'. May be given again.",
+)
 external_data = click.option("--external-data", is_flag=True, help="Weights into OUTPUT.data (needed over 2 GiB).")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -23,6 +23,9 @@ from natdeploy.onnx_files.shape_ops import write_shape_ops
 from natdeploy.onnx_files.tracing import graph_from_model
 from natdeploy.ops.onnx_nodes import IR_VERSION
 from natdeploy.ops.spec import OPERATORS
+from natdeploy.precision.check import NumbersCheck
+from natdeploy.precision.convert import PrecisionReport
+from natdeploy.precision.files import checked_conversion
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,16 @@ class ExportSummary:
         size_bytes: Of the file, and of the external data beside it.
         attention_layers: How many attention layers the model has.
         metadata: The document inside the file.
+        report: What became of the weights in a half precision; None in float32.
+        check: What a run in a half precision showed; None in float32.
     """
 
     path: Path
     size_bytes: int
     attention_layers: int
     metadata: Metadata
+    report: PrecisionReport | None = None
+    check: NumbersCheck | None = None
 
 
 def onnx_from_checkpoint(
@@ -61,9 +68,13 @@ def onnx_from_checkpoint(
     settings, path = settings or ExportSettings(), Path(path)
     check_target(path, ".onnx")
     model, metadata = _onnx_model(checkpoint, settings)
+    report = check = None
+    if settings.precision != "fp32":
+        report, check = checked_conversion(model, settings.precision, path.name, settings.keep_fp32)
+        metadata = replace(metadata, precision=report.for_metadata())
     layers = sum(len(stage) for stage in checkpoint.config.dilations)
     size = write_onnx(model, path, settings.external_data)
-    return ExportSummary(path, size, layers, metadata)
+    return ExportSummary(path, size, layers, metadata, report, check)
 
 
 def _onnx_model(checkpoint: Checkpoint, settings: ExportSettings) -> tuple[ir.Model, Metadata]:

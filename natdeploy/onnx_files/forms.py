@@ -12,7 +12,7 @@ from natdeploy.errors import NatdeployError
 from natdeploy.onnx_files.attention_nodes import AttentionNode, attention_nodes
 from natdeploy.onnx_files.nodes import constants_into, replace_node
 from natdeploy.ops.onnx_function import function_for
-from natdeploy.ops.onnx_nodes import NodeBuilder
+from natdeploy.ops.onnx_nodes import OPSET, NodeBuilder
 from natdeploy.ops.onnx_portable import portable_attention
 from natdeploy.ops.spec import DOMAIN, DOMAIN_VERSION
 from natdeploy.ops.support import Use, unsupported_reasons
@@ -67,6 +67,7 @@ def _add_functions(model: ir.Model, nodes: tuple[AttentionNode, ...], source: st
                 next_step="Use --form plugin or --form portable",
             )
         function = function_for(op_type, *kinds.pop())
+        function.opset_imports[""] = max(OPSET, model.graph.opset_imports.get("", OPSET))  # ONNX wants them alike
         model.functions[function.identifier()] = function
     model.graph.opset_imports[DOMAIN] = DOMAIN_VERSION
 

@@ -15,6 +15,8 @@ from natdeploy.size_limits import SizeLimits
 # A traced image needs a few hundred bytes per pixel at run time; beyond this it is a typing error.
 MAX_IMAGE_SIZE = 16384
 
+PRECISIONS = ("fp32", "fp16", "bf16")
+
 
 @dataclass(frozen=True)
 class ExportSettings:
@@ -27,6 +29,8 @@ class ExportSettings:
         batch: Fixed batch, or None for a free one.
         outputs: Names; the default ones where empty.
         external_data: Weights into a file of their own.
+        precision: ``fp32``, ``fp16`` or ``bf16``.
+        keep_fp32: In a half precision, shell patterns of what stays float32 (``precision/policy.py``).
     """
 
     form: str = "hybrid"
@@ -35,6 +39,8 @@ class ExportSettings:
     batch: int | None = None
     outputs: tuple[str, ...] = ()
     external_data: bool = False
+    precision: str = "fp32"
+    keep_fp32: tuple[str, ...] = ()
 
     def size_limits(self, config: ModelConfig) -> SizeLimits:
         """Give the sizes that the file will accept.
@@ -47,6 +53,10 @@ class ExportSettings:
         if self.image_size and self.dynamic_size:
             raise ContradictionError(
                 "cannot export with these settings", got="--image-size and --dynamic-size exclude each other"
+            )
+        if self.keep_fp32 and self.precision == "fp32":
+            raise ContradictionError(
+                "cannot export with these settings", got="--keep-fp32 is for --precision fp16 and bf16"
             )
         if problems := self._problems(config):
             raise NatdeployError("cannot export with these settings", got="; ".join(problems))
@@ -79,6 +89,8 @@ class ExportSettings:
         problems = []
         if self.form not in FORMS:
             problems.append(f"form '{self.form}' is none of {', '.join(FORMS)}")
+        if self.precision not in PRECISIONS:
+            problems.append(f"precision '{self.precision}' is none of {', '.join(PRECISIONS)}")
         if self.batch is not None and self.batch < 1:
             problems.append(f"batch {self.batch} must be at least 1")
         sizes = self.dynamic_size or self.image_size or ()

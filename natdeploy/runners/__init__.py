@@ -9,17 +9,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 from natdeploy.errors import NatdeployError
+from natdeploy.runners.onnx_reference_runner import OnnxReferenceRunner, holds_bfloat16
 from natdeploy.runners.onnxruntime_runner import OnnxRuntimeRunner
+from natdeploy.runners.protocol import ArtifactRunner as ArtifactRunner
 from natdeploy.runners.protocol import Runner as Runner
 from natdeploy.runners.protocol import SizeLimits as SizeLimits
 from natdeploy.runners.protocol import TensorSpec as TensorSpec
 
-REGISTRY: dict[str, Callable[[Path], OnnxRuntimeRunner]] = {
-    ".onnx": OnnxRuntimeRunner,
+
+def _runner_for_onnx(path: Path) -> ArtifactRunner:
+    """Choose by what the file holds: ONNX Runtime's CPU has next to no bfloat16 kernels."""
+    return OnnxReferenceRunner(path) if holds_bfloat16(path) else OnnxRuntimeRunner(path)
+
+
+REGISTRY: dict[str, Callable[[Path], ArtifactRunner]] = {
+    ".onnx": _runner_for_onnx,
 }
 
 
-def runner_for_artifact(path: str | Path) -> OnnxRuntimeRunner:
+def runner_for_artifact(path: str | Path) -> ArtifactRunner:
     """Open an artifact with the backend that its suffix names.
 
     Raises:

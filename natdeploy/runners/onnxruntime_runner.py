@@ -37,7 +37,7 @@ class OnnxRuntimeRunner:
     def __init__(self, path: str | Path, threads: int = 0) -> None:
         self._path = Path(path)
         self._threads = threads
-        self.metadata = _checked_metadata(self._path)
+        self.metadata = checked_metadata(self._path)
         self._session = self._open(str(self._path))
         self._probe_session: tuple[frozenset[str], Any] | None = None
         self.inputs: tuple[TensorSpec, ...] = tuple(_spec(x) for x in self._session.get_inputs())
@@ -89,7 +89,7 @@ class OnnxRuntimeRunner:
         return self._probe_session[1]
 
 
-def _checked_metadata(path: Path) -> Metadata | None:
+def checked_metadata(path: Path) -> Metadata | None:
     """Read a file as data before ONNX Runtime, whose native code would trust it, opens it.
 
     Returns:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from natdeploy.errors import NatdeployError
+from natdeploy.onnx_files.metadata import Metadata
 from natdeploy.size_limits import SizeLimits as SizeLimits
 
 Array = npt.NDArray[Any]
@@ -55,6 +56,16 @@ class Runner(Protocol):
     def environment(self) -> dict[str, str]:
         """Versions and device, for reports."""
         ...
+
+
+class ArtifactRunner(Runner, Protocol):
+    """A runner of a file.
+
+    Attributes:
+        metadata: What the file says of itself; None where natdeploy did not write it.
+    """
+
+    metadata: Metadata | None
 
 
 def check_inputs(runner: Runner, inputs: Mapping[str, Array]) -> None:

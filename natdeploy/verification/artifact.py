@@ -15,6 +15,7 @@ from natdeploy.runners.protocol import Array, check_inputs
 from natdeploy.runners.recorded import RecordedRunner, batches_from_npz, record_reference
 from natdeploy.verification.inputs import ImageBatches, batches_of_noise, image_paths
 from natdeploy.verification.report import VerifyReport
+from natdeploy.verification.tolerances import tolerance_for
 from natdeploy.verification.two_runners import Inputs, verify
 
 Batches = Sequence[dict[str, Array]]
@@ -88,7 +89,7 @@ def verify_artifact(
         reference,
         candidate,
         batches,
-        tolerance=request.tolerance,
+        tolerance=tolerance_for(metadata.precision["weights"]) if request.tolerance is None else request.tolerance,
         layers=request.layers,
         inputs_from=inputs_from,
         recorded=recorded,

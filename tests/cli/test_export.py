@@ -47,6 +47,7 @@ def test_json_is_all_of_stdout(tmp_path):
         "file": str(target),
         "bytes": target.stat().st_size,
         "form": "plugin",
+        "precision": "float32",
         "attention_layers": 5,
         "image_sizes": "32x32",
         "batch": "any",
