@@ -79,14 +79,13 @@ def report_of(toolkit: Toolkit, archs: list[int], batch: int, dtype: str) -> dic
 
 
 def compiled_kernels(toolkit: Toolkit, arch: int, scratch: Path) -> dict[str, tuple[Resources, list[Instruction]]]:
-    """Give resources and machine code of every kernel by its readable name."""
+    """Give resources and machine code of every kernel by its mangled name."""
     found = {}
     for source in sorted((PLUGINS / "op").glob("*.cu")):
         cubin = scratch / f"{source.stem}-{arch}.cubin"
         resources = resources_from_log(toolkit.compiled(source, arch, [PLUGINS], cubin))
         code = kernels_in_sass(toolkit.disassembled(cubin))
-        names = demangled(list(resources))
-        found.update({names[name]: (resources[name], code[name]) for name in resources})
+        found.update({name: (resources[name], code[name]) for name in resources})
     return found
 
 
@@ -106,7 +105,7 @@ def _row(
     return {
         "workload": workload.name,
         "tactic": TACTICS[launch.tactic],
-        "kernel": launch.kernel,
+        "kernel": demangled([launch.kernel])[launch.kernel],
         "registers": resources.registers,
         "spill_bytes": resources.spill_bytes,
         "shared_bytes": launch.shared_bytes + resources.shared_bytes,

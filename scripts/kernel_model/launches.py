@@ -8,7 +8,6 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernel_model.toolkit import short_name
 from kernel_model.workloads import Workload
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
@@ -18,7 +17,7 @@ DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2}
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch; the counts are instructions of whole warps, for the whole batch."""
+    """One launch of a kernel (its mangled name); the counts are instructions of whole warps, for the whole batch."""
 
     tactic: int
     kernel: str
@@ -49,7 +48,7 @@ def launch_from_json(line: str, batch: int) -> Launch:
     for name in _COUNTS:
         record[name] *= scale / 32
     record["copied_bytes"] *= scale
-    return Launch(**{**record, "kernel": short_name(record["kernel"])})
+    return Launch(**record)
 
 
 def build_recorder(cuda_include: Path, directory: Path) -> Path:
@@ -64,7 +63,7 @@ def build_recorder(cuda_include: Path, directory: Path) -> Path:
         objects.append(str(directory / f"{source.name}.o"))
         subprocess.run([compiler, *flags, *includes, "-x", "c++", "-c", str(source), "-o", objects[-1]], check=True)
     program = directory / "record_launches"
-    subprocess.run([compiler, *objects, "-o", str(program)], check=True)
+    subprocess.run([compiler, "-rdynamic", *objects, "-ldl", "-o", str(program)], check=True)
     return program
 
 

@@ -1,6 +1,8 @@
 // Read before any source of plugins/op: their launches and their instructions are counted instead of, or besides, run.
 #pragma once
 
+#include <dlfcn.h>
+
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -16,7 +18,7 @@ struct Counts {
 };
 
 struct Launch {
-  std::string kernel;  // as g++ prints the template argument
+  std::string kernel;  // mangled
   unsigned grid = 0, threads = 0;
   size_t shared_bytes = 0;
 };
@@ -27,10 +29,12 @@ inline bool runs_kernels = false;
 inline int multiprocessors = 1;
 inline int capability = 90;
 
-inline std::string kernel_in(const std::string& function) {
-  const std::string before = "kKernel = ";
-  const size_t start = function.find(before) + before.size();
-  return function.substr(start, function.find("; Arguments", start) - start);
+// The mangled name, as nvcc gives it to the kernel; the program must be linked with -rdynamic.
+template <class Function>
+std::string symbol_of(Function* function) {
+  Dl_info found;
+  const bool known = dladdr(reinterpret_cast<void*>(function), &found) != 0 && found.dli_sname != nullptr;
+  return known ? found.dli_sname : "unknown";
 }
 
 }  // namespace recorder
@@ -43,7 +47,7 @@ inline int recorded_multiprocessor_count() { return recorder::multiprocessors; }
 template <auto kKernel, class... Arguments>
 const char* recorded_launch(const char* name, dim3 grid, unsigned threads, size_t shared_bytes, CUstream_st* stream,
                             const Arguments&... arguments) {
-  recorder::last_launch = {recorder::kernel_in(__PRETTY_FUNCTION__), grid.x * grid.y * grid.z, threads, shared_bytes};
+  recorder::last_launch = {recorder::symbol_of(kKernel), grid.x * grid.y * grid.z, threads, shared_bytes};
   return recorder::runs_kernels ? launch<kKernel>(name, grid, threads, shared_bytes, stream, arguments...) : nullptr;
 }
 

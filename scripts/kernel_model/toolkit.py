@@ -108,6 +108,6 @@ def demangled(names: Sequence[str]) -> dict[str, str]:
 
 
 def short_name(name: str) -> str:
-    """Bring the names of g++ and of the demangler to one form."""
-    before_arguments = name.split(">(", 1)[0] + (">" if ">(" in name else "")
-    return re.sub(r"natdeploy::|^void |\s|\(.*", "", before_arguments).replace(",", ", ")
+    """Shorten what the demangler prints."""
+    end = name.rfind(">(") + 1 or name.find("(")
+    return re.sub(r"natdeploy::|^void |\s", "", name[:end] if end > 0 else name).replace(",", ", ")
