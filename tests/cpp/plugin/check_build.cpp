@@ -283,7 +283,9 @@ CHECK(timing_cache_id_tells_attributes_and_kernels) {
   EXPECT_IN("PackedNeighborhoodAttention", id);
   EXPECT_IN("num_heads=2 kernel_size=5x3 dilation=1x2 stride=1x1 is_causal=0x0 scale=0.25", id);
   EXPECT_IN(" kernels=", id);
-  EXPECT(plugin.clone().build().getTimingCacheID() == id);
+  const Plugin clone = plugin.clone();
+  EXPECT(clone.build().getTimingCacheID() == id);
+  EXPECT(std::string(clone.build().getMetadataString()) == plugin.build().getMetadataString());
   EXPECT(configure(plugin, profiled(node)) == 0);
   EXPECT(plugin.build().getTimingCacheID() == id);
   std::set<std::string> ids{id};
