@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from plugins.trt_build import ARCHITECTURE, ROOT, attempt, cuda_root, plugin_library, run
+from plugins.trt_build import ARCHITECTURE, ROOT, attempt, cuda_root, plugin_library, run, tensorrt_headers
 
 import natdeploy
 from natdeploy import __version__
@@ -21,6 +21,9 @@ from natdeploy.plugin_library import (
     plugin_library_path,
 )
 
+pytestmark = pytest.mark.slow
+
+SHIPPED = ("75-real", "80-real", "86-real", "87-real", "89-real", "90-real", "100-real", "120")
 SYSTEM_LIBRARIES = {"libstdc++.so.6", "libgcc_s.so.1", "libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2"}
 
 
@@ -46,6 +49,34 @@ def test_exports_three_functions(library):
         row.split()[7] for row in symbols if re.search(r"(GLOBAL|WEAK|UNIQUE)\s+(DEFAULT|PROTECTED)\s+\d+", row)
     }
     assert exported == {"getCreators", "setLoggerFinder", "natdeploy_manifest"}
+
+
+def _architectures(library):
+    """GPUs with machine code, and those with PTX, as the compiler noted them in the file."""
+    content = library.read_bytes()
+    found = (re.findall(pattern, content) for pattern in (rb"-arch sm_(\d+) ", rb"\.target sm_(\d+)"))
+    return tuple({int(number) for number in numbers} for numbers in found)
+
+
+def test_holds_machine_code_for_the_gpu_asked_for_alone(library):
+    assert _architectures(library) == ({int(ARCHITECTURE.removesuffix("-real"))}, set())
+
+
+def test_all_gpus_that_are_shipped_are_the_default(tmp_path):
+    nvcc = f"-DCMAKE_CUDA_COMPILER={cuda_root() / 'bin' / 'nvcc'}"
+    said = run("cmake", "-S", ROOT / "plugins", "-B", tmp_path, nvcc, f"-DTENSORRT_ROOT={tensorrt_headers()}")
+    assert f"for {';'.join(SHIPPED)}\n" in said
+
+
+def test_compiles_for_all_gpus_that_are_shipped(pytestconfig, tmp_path):
+    if not pytestconfig.getoption("--all-architectures"):
+        pytest.skip("minutes: runs with --all-architectures")
+    environment = {"CUDACXX": str(cuda_root() / "bin" / "nvcc"), "TENSORRT_ROOT": str(tensorrt_headers())}
+    run("cmake", "-S", ROOT / "plugins", "-B", tmp_path, NATDEPLOY_CUDA_ARCHITECTURES="all", **environment)
+    run("cmake", "--build", tmp_path, "--target", "natdeploy_trt", "--parallel", "2", time_limit=3600)
+    compiled, ptx = _architectures(tmp_path / "libnatdeploy_trt.so")
+    assert compiled == {int(name.removesuffix("-real")) for name in SHIPPED}
+    assert ptx == {max(compiled)}
 
 
 def test_manifest_agrees_with_the_declaration(manifest):

@@ -25,18 +25,18 @@ WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas")  # `#pragma u
 ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "NATDEPLOY"))}
 
 
-def run(*command: object, **extra: str) -> str:
+def run(*command: object, time_limit: float = 580, **extra: str) -> str:
     """Run a program that must succeed, with ``extra`` in its environment; gives its stdout."""
-    done = attempt(*command, **extra)
+    done = attempt(*command, time_limit=time_limit, **extra)
     assert done.returncode == 0, f"status {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}"
     return done.stdout
 
 
-def attempt(*command: object, **extra: str) -> subprocess.CompletedProcess[str]:
+def attempt(*command: object, time_limit: float = 580, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run a program that may fail."""
     words = [str(word) for word in command]
     environment = {**ENVIRONMENT, **extra}
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=580, env=environment)
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=time_limit, env=environment)
 
 
 @cache
