@@ -9,6 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from scripts.emulated_op import emulated_op
 from side_environments import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -157,6 +159,26 @@ def test_without_torch_there_is_one_sentence(tmp_path: Path):
     done = subprocess.run([str(script)], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 1
     assert "torch and numpy" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_context_holds_what_the_command_line_names(tmp_path: Path, monkeypatch):
+    library = tmp_path / "libnatdeploy_op.so"
+    library.symlink_to(emulated_op().path)
+    monkeypatch.setattr(sys, "argv", ["gpu_checks", "--library", str(library), "--budget", "7", "--models", "some"])
+    context = command_line.context_of(command_line._options())
+    assert (context.device, context.compute_capability, context.budget) == ("cuda", 90, 7.0)
+    assert (context.models, context.plugin) == (Path("some"), None)
+    assert context.docs == ROOT / "docs" / "gpu"
+    (tmp_path / "libnatdeploy_trt.so").touch()
+    assert command_line.context_of(command_line._options()).plugin == tmp_path / "libnatdeploy_trt.so"
+
+
+def test_what_is_known_of_a_gpu(monkeypatch):
+    found = {"name": "NVIDIA Test 9000", "major": 9, "minor": 0, "multi_processor_count": 132, "total_memory": 8}
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(**found, L2_cache_size=50))
+    facts = command_line.gpu_facts()
+    assert (facts["name"], facts["compute_capability"], facts["l2_bytes"]) == ("NVIDIA Test 9000", 90, 50)
+    assert facts["torch"] == torch.__version__ and json.loads(json.dumps(facts)) == facts
 
 
 def test_a_missing_library_is_named(tmp_path: Path, monkeypatch):
