@@ -42,6 +42,9 @@ def python_with(*requirements: str, newest_python: tuple[int, int] | None = None
             site_packages = next((building / "lib").glob("python*/site-packages"))
             (site_packages / "natdeploy-as-it-lies-here.pth").write_text(f"{ROOT}\n")
             building.rename(target)
+        except OSError:
+            if not interpreter.exists():  # else another process was faster
+                raise
         finally:
             shutil.rmtree(building, ignore_errors=True)
     return interpreter
