@@ -48,6 +48,7 @@ def small_copies(monkeypatch):
     monkeypatch.setattr(speed, "copy_bandwidth", lambda timer, device, size=0: 1e9)
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("dilation", [1, 2])
 @pytest.mark.parametrize("make", [baselines.dense_attention, lambda w, rpb: baselines.flex_attention(w, rpb, False)])
 def test_baselines_compute_the_operator(make, dilation: int):

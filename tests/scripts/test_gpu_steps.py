@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from scripts.emulated_op import emulated_op
-from side_environments import ROOT
+from side_environments import ROOT, python_with
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
@@ -268,3 +268,18 @@ def test_the_steps_import_torch_and_numpy_alone():
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd="/")
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tool", ["memcheck", "racecheck", "initcheck", "synccheck"])
+def test_the_real_sanitizer_takes_the_command_line(tool: str):
+    """Without a GPU nothing is instrumented: the tool says so, and the step has not passed."""
+    python = python_with("nvidia-cuda-sanitizer-api==13.0.*")
+    found = next((python.parents[1] / "lib").glob("python*/site-packages/nvidia/cu13/bin/compute-sanitizer"))
+    program = [sys.executable, "-c", "print('sanitized 3 uses, 0 wrong')"]
+    command = sanitizer.command_for(found, tool, program)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "terminated before first instrumented API call" in done.stdout
+    assert sanitizer.result_of(tool, done.returncode, done.stdout).verdict == "failed"
+    wrong = subprocess.run([*command[:3], "--no-such-option", *program], capture_output=True, text=True, check=False)
+    assert "instrumented" not in wrong.stdout and "no-such-option" in wrong.stdout + wrong.stderr

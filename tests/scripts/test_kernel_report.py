@@ -167,6 +167,16 @@ def toolkit() -> Toolkit:
     return find_toolkit(next((python.parents[1] / "lib").glob("python*/site-packages/nvidia/cu13")))
 
 
+@pytest.fixture(scope="module")
+def kernels(toolkit: Toolkit, tmp_path_factory: pytest.TempPathFactory):
+    return kernel_report.compiled_kernels(toolkit, 90, tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture(scope="module")
+def recorder(toolkit: Toolkit, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_recorder(toolkit.root / "include", tmp_path_factory.mktemp("recorder"))
+
+
 SOURCE = """
 __global__ void sums(const float4* in, float* out, int count) {
   __shared__ float table[64];
@@ -205,17 +215,15 @@ def test_a_real_listing(toolkit: Toolkit, tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_every_instruction_of_the_kernels_has_a_class(toolkit: Toolkit, tmp_path: Path):
-    kernels = kernel_report.compiled_kernels(toolkit, 90, tmp_path)
+def test_every_instruction_of_the_kernels_has_a_class(kernels):
     assert len(kernels) > 10
     assert {i.opcode for _, code in kernels.values() for i in code if i.kind == "other"} == set()
 
 
 @pytest.mark.slow
-def test_recorded_launches_do_the_work_that_the_operator_needs(toolkit: Toolkit, tmp_path: Path):
-    program = build_recorder(toolkit.root / "include", tmp_path)
+def test_recorded_launches_do_the_work_that_the_operator_needs(recorder: Path):
     workload = Workload("", 28, 21, heads=2, batch=6)
-    found = {launch.tactic: launch for launch in recorded_launches(program, workload, 132, 90, images=2)}
+    found = {launch.tactic: launch for launch in recorded_launches(recorder, workload, 132, 90, images=2)}
     queries = 6 * 28 * 21 * 2
     assert {1, 2} <= found.keys()
     assert found[1].exponentials >= queries * 49 / 32
@@ -224,12 +232,14 @@ def test_recorded_launches_do_the_work_that_the_operator_needs(toolkit: Toolkit,
     assert found[2].products * 16 * 8 * 16 >= 2 * 49 * queries * 32  # scores and outputs
     assert found[2].copied_bytes >= 0.7 * (workload.compulsory_bytes * 3 / 4)
     # Twice the images executed: the same per image.
-    again = {launch.tactic: launch for launch in recorded_launches(program, workload, 132, 90, images=4)}
+    again = {launch.tactic: launch for launch in recorded_launches(recorder, workload, 132, 90, images=4)}
     assert again[2].products == found[2].products
 
 
 @pytest.mark.slow
-def test_the_report_covers_every_stage(toolkit: Toolkit):
+def test_the_report_covers_every_stage(toolkit: Toolkit, kernels, recorder: Path, monkeypatch):
+    monkeypatch.setattr(kernel_report, "compiled_kernels", lambda *arguments: kernels)
+    monkeypatch.setattr(kernel_report, "build_recorder", lambda *arguments: recorder)
     report = kernel_report.report_of(toolkit, [90], 128, "float16")
     assert json.loads(json.dumps(report)) == report
     (architecture,) = report["architectures"]
