@@ -29,9 +29,23 @@ struct Runtime {
 constexpr std::string_view kLibraryPrefixes[] = {"libnvinfer.so", "libnvinfer_lean.so", "libnvinfer_dispatch.so",
                                                  "libtensorrt_rtx.so"};
 
-// What is loaded where none is there yet: ctypes loads us before anything imports TensorRT (Polygraphy does so).
+// What is loaded where none is there yet: Polygraphy opens us before it imports TensorRT.
 constexpr const char* kSonames[] = {"libnvinfer.so.11",      "libnvinfer.so.10",      "libnvinfer_lean.so.11",
                                     "libnvinfer_lean.so.10", "libtensorrt_rtx.so.1"};
+
+// The same, as Python packages that lie beside our own: <site-packages>/natdeploy/lib/libnatdeploy_trt.so.
+constexpr const char* kPackaged[] = {
+    "tensorrt_libs/libnvinfer.so.11", "tensorrt_libs/libnvinfer.so.10", "tensorrt_lean_libs/libnvinfer_lean.so.11",
+    "tensorrt_lean_libs/libnvinfer_lean.so.10", "tensorrt_rtx_libs/libtensorrt_rtx.so.1"};
+
+// Ends with a slash; empty where we cannot find out where we are.
+std::string site_packages() {
+  Dl_info where{};
+  if (dladdr(&kPackaged, &where) == 0 || where.dli_fname == nullptr) return {};
+  const std::string_view path = where.dli_fname;
+  const size_t slash = path.rfind('/');
+  return slash == std::string_view::npos ? std::string() : std::string(path.substr(0, slash)) + "/../../";
+}
 
 Runtime runtime_in(void* library, void* scope) {
   const auto get_registry = reinterpret_cast<void* (*)()>(dlsym(scope, "getPluginRegistry"));
@@ -76,6 +90,10 @@ std::vector<Runtime> runtimes() {
   for (const std::string& path : paths) add_library(found, path.c_str(), RTLD_LAZY | RTLD_NOLOAD);
   for (const char* soname : kSonames) {
     if (found.empty()) add_library(found, soname, RTLD_LAZY);
+  }
+  const std::string packages = site_packages();
+  for (const char* file : kPackaged) {
+    if (found.empty() && !packages.empty()) add_library(found, (packages + file).c_str(), RTLD_LAZY);
   }
   return found;
 }

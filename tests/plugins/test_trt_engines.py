@@ -1,6 +1,7 @@
 """TensorRT for RTX 1.7.1 builds engines without a GPU: every attention layer of what we export is a plugin in them."""
 
 import json
+import shutil
 import sys
 
 import ml_dtypes
@@ -24,22 +25,39 @@ TYPES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16"}
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def build(tmp_path_factory):
-    """Build an engine in a process of its own, so that a crash is a failure and not the end of the test run."""
-    python = python_with(*PACKAGES)
-    libraries = next((python.parents[1] / "lib").glob("python*/site-packages/tensorrt_rtx_libs"))
-    links = tmp_path_factory.mktemp("rtx")  # the parser opens a name without version, which the package does not bring
-    (links / "libtensorrt_rtx.so").symlink_to(libraries / "libtensorrt_rtx.so.1")
+def _libraries(python):
+    return next((python.parents[1] / "lib").glob("python*/site-packages/tensorrt_rtx_libs"))
 
-    def build_engine(model, mode="load", **profile):
+
+@pytest.fixture(scope="module")
+def search_path(tmp_path_factory):
+    """The parser opens its library by a name without version, which the package does not bring."""
+    links = tmp_path_factory.mktemp("rtx")
+    (links / "libtensorrt_rtx.so").symlink_to(_libraries(python_with(*PACKAGES)) / "libtensorrt_rtx.so.1")
+    return str(links)
+
+
+@pytest.fixture(scope="module")
+def build(search_path):
+    """Build an engine in a process of its own, so that a crash is a failure and not the end of the test run."""
+
+    def build_engine(model, mode="load", library=None, **profile):
         arguments = [json.dumps(profile)] if profile else []
-        paths = f"{links}:{libraries}"
-        done = attempt(python, SCRIPT, plugin_library(), model, mode, *arguments, LD_LIBRARY_PATH=paths)
+        command = (python_with(*PACKAGES), SCRIPT, library or plugin_library(), model, mode, *arguments)
+        done = attempt(*command, LD_LIBRARY_PATH=search_path)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 
     return build_engine
+
+
+@pytest.fixture(scope="module")
+def installed_library(tmp_path_factory):
+    """The library where pip puts it: in the folder of packages that holds TensorRT's own."""
+    packages = tmp_path_factory.mktemp("site-packages")
+    (packages / "tensorrt_rtx_libs").symlink_to(_libraries(python_with(*PACKAGES)))
+    (packages / "natdeploy" / "lib").mkdir(parents=True)
+    return shutil.copy(plugin_library(), packages / "natdeploy" / "lib")
 
 
 def _assert_every_layer_is_a_plugin(seen, path, dtype="float32"):
@@ -119,10 +137,28 @@ def test_single_op(build, tmp_path, op_type, dtype, free):
     _assert_every_layer_is_a_plugin(build(path, **(dict.fromkeys(names, points) if free else {})), path, dtype)
 
 
-@pytest.mark.parametrize("mode", ["dlopen_before", "dlopen_after"])
-def test_a_library_that_was_only_dlopened_is_found(build, tmp_path, mode):
+def test_a_library_that_was_only_dlopened_is_found(build, tmp_path):
     path = _saved(single_node_model(CASE, PACKED, "plugin", rpb_constant=True), tmp_path)
-    _assert_every_layer_is_a_plugin(build(path, mode), path)
+    _assert_every_layer_is_a_plugin(build(path, "dlopen_after"), path)
+
+
+def test_an_installed_library_finds_the_tensorrt_that_is_loaded_later(build, installed_library, tmp_path):
+    path = _saved(single_node_model(CASE, PACKED, "plugin", rpb_constant=True), tmp_path)
+    _assert_every_layer_is_a_plugin(build(path, "dlopen_before", installed_library), path)
+
+
+def test_polygraphy_builds_with_the_plugin(search_path, installed_library, tmp_path):
+    """It opens plugin libraries before it imports TensorRT."""
+    path = _saved(single_node_model(CASE, PACKED, "plugin", rpb_constant=True), tmp_path)
+    polygraphy = python_with("polygraphy==0.53.6", *PACKAGES).with_name("polygraphy")
+    alias = "from tensorrt_rtx_bindings import *\nfrom tensorrt_rtx_bindings import __version__\n"
+    (tmp_path / "tensorrt_rtx.py").write_text(alias)  # as the package tensorrt-rtx has it
+    plan = tmp_path / "model.plan"
+    words = ("convert", path, "--convert-to", "trt", "--plugins", installed_library, "--output", plan)
+    environment = {"LD_LIBRARY_PATH": search_path, "PYTHONPATH": str(tmp_path), "POLYGRAPHY_USE_TENSORRT_RTX": "1"}
+    done = attempt(polygraphy.with_name("python"), polygraphy, *words, **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert b"PackedNeighborhoodAttention" in plan.read_bytes()
 
 
 def test_the_plugin_wins_over_the_function_of_the_hybrid_form(build, tmp_path):
