@@ -1,11 +1,12 @@
 """``pip install .`` into clean environments: with native parts, without, and with what is missing said."""
 
 import json
+import re
 import shutil
 import sys
 
 import pytest
-from plugins.trt_build import ARCHITECTURE, attempt, cuda_root, run, tensorrt_headers
+from plugins.trt_build import ARCHITECTURE, CUDA_TOOLKIT, attempt, cuda_root, run, tensorrt_headers
 from side_environments import ROOT, uv
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("cmake") is None, reason="cmake is not installed")]
@@ -98,6 +99,12 @@ def test_an_editable_installation_builds_on_request_only(installation):
     _assert_done(installation.install("--no-deps", "--editable", ROOT, NATDEPLOY_PLUGINS="auto", **ABSENT))
     assert installation.native_files == ["left_out.txt"]
     assert "left out at installation" in installation.finding()["detail"]
+
+
+def test_one_compiler_is_named_everywhere():
+    """The extra, what pip brings for a build, and what these tests compile with."""
+    named = re.findall(r'cuda-toolkit[^"]*', (ROOT / "pyproject.toml").read_text())
+    assert named == [CUDA_TOOLKIT] * 2
 
 
 def test_required_builds_the_library_into_the_package(installation):
