@@ -54,10 +54,9 @@ class MapLoader {
   const BlockMap& map_;
 };
 
-// Tokens behind the map, which whole tiles and steps reach.
+// Keys and values behind the map, which whole steps reach. Queries behind it may be anything: nobody stores their rows.
 template <class Plan>
 GPU_FUNCTION void clear_behind_map(const BlockMap& map, const MapGrid& grid, const MapStage& stage) {
-  clear_tokens<Plan::kHeadDim>(stage.queries, map.tokens, grid.query_tokens, Plan::kThreads);
   clear_tokens<Plan::kHeadDim>(stage.keys, map.tokens, grid.key_tokens, Plan::kThreads);
   clear_tokens<Plan::kHeadDim>(stage.values, map.tokens, grid.key_tokens, Plan::kThreads);
 }

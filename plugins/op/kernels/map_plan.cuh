@@ -8,7 +8,7 @@
 //               0 0 0 0 0 0 0      multiple of 8 on: one contiguous run of tokens, taken in blocks of 8. What lies
 //   tile of a   0 0 1 1 1 1 1      outside a query's window is masked, as in the tensor-core kernel.
 //   query       1 1 1 1 1 1 1
-//               1 1 1 1 2 2 2      Tokens behind the map (up to whole tiles and steps) are zero.
+//               1 1 1 1 2 2 2      Keys and values behind the map (up to whole steps) are zero.
 #pragma once
 
 #include "op/kernels/tokens.cuh"
@@ -69,9 +69,9 @@ struct KeySpan {
 };
 
 GPU_AND_HOST_FUNCTION KeySpan keys_of_tile(int rows, int columns, int kernel_rows, int tile) {
-  const int last_query = at_most(kWarpQueries * (tile + 1), rows * columns) - 1;
-  const int first_row = window_start(kWarpQueries * tile / columns, rows, kernel_rows);
-  const int end_row = window_start(last_query / columns, rows, kernel_rows) + kernel_rows;
+  const int first_query = kWarpQueries * tile, last_query = first_query + kWarpQueries - 1;
+  const int first_row = window_start(first_query / columns, rows, kernel_rows);
+  const int end_row = window_start(last_query / columns, rows, kernel_rows) + kernel_rows;  // inside the map, always
   const int first = first_row * columns / 8 * 8;
   return {first, end_row * columns - first};
 }

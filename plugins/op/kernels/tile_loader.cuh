@@ -63,8 +63,9 @@ class TileLoader {
 
   // This thread's share of a token; zeros, and no access to `token`, where there is none.
   GPU_FUNCTION void copy_token(char* shared, int index, const T* token, bool exists) const {
-#pragma unroll
-    for (int chunk = chunk_; chunk < Plan::kChunks; chunk += 4) {
+#pragma unroll  // over a constant: counted from chunk_, the compiler keeps a test and a second copy per token
+    for (int i = 0; i < Plan::kChunks / 4; ++i) {
+      const int chunk = chunk_ + 4 * i;
       gpu::copy_async(chunk_address<Plan::kHeadDim>(shared, index, chunk), token + chunk * kChunkElements, exists);
     }
   }

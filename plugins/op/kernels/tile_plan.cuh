@@ -31,7 +31,8 @@ struct TilePlan {
   // Bias and mask are the same for all images: in registers where there is room for them.
   static constexpr bool kBiasInRegisters = kKernel <= 7 && kHeadDim == 32;
   // Blocks per step of the softmax: all at once with biases at hand, else as few scores as leave room to find them.
-  static constexpr int kStepBlocks = kBiasInRegisters ? kBlocksWithKeys : 4;
+  static constexpr int kFewBlocks = kKernel >= 11 && kHeadDim > 32 ? 2 : 4;
+  static constexpr int kStepBlocks = kBiasInRegisters ? kBlocksWithKeys : kFewBlocks;
   static constexpr int kKeyBlocks = (kBlocksWithKeys + kStepBlocks - 1) / kStepBlocks * kStepBlocks;
 
   // Tokens of shared memory: the halo, and what the last warp's last blocks reach behind it.

@@ -77,7 +77,8 @@ class WarpAttention {
   // Stores this lane's share of the result of query lane / 4 + 8 * i.
   GPU_FUNCTION void store(int i, T* target) const {
 #pragma unroll
-    for (int chunk = lane_ % 4; chunk < kChunks; chunk += 4) {
+    for (int j = 0; j < kChunks / 4; ++j) {
+      const int chunk = lane_ % 4 + 4 * j;
       *reinterpret_cast<uint4*>(target + chunk * kChunkElements) = *reinterpret_cast<const uint4*>(
           chunk_address<kHeadDim>(queries_, first_query_ + lane_ / 4 + 8 * i, chunk));
     }

@@ -7,17 +7,17 @@ namespace natdeploy {
 
 #if GPU_HAS_TENSOR_CORES
 
-// Every key's place in the map and in the bias table, in shared memory.
+// Every key's place in the map and in the bias table, in shared memory. Keys behind the map have rows behind it, which
+// no window reaches.
 struct KeyPlaces {
-  short2* place;  // row and column; behind the map: a row that no window reaches
+  short2* place;  // row and column
   int* entry;     // of the bias table, up to what the query adds
 
   GPU_FUNCTION void fill(const BlockMap& map, int key_tokens, int threads) const {
-    constexpr short kNowhere = 0x7FFF;
     for (int key = static_cast<int>(threadIdx.x); key < key_tokens; key += threads) {
       const int row = map.row(key), column = map.column(key);
-      place[key] = make_short2(key < map.tokens ? static_cast<short>(row) : kNowhere, static_cast<short>(column));
-      entry[key] = key < map.tokens ? row * (2 * map.kernel_columns - 1) + column : 0;
+      place[key] = make_short2(static_cast<short>(row), static_cast<short>(column));
+      entry[key] = row * (2 * map.kernel_columns - 1) + column;
     }
   }
 };
