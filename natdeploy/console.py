@@ -86,6 +86,11 @@ class Step:
             yield item
             self._progress.advance(self._task)
 
+    def at(self, share: float) -> None:
+        """Move the bar to ``share``, from 0 to 1."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, total=1.0, completed=share)
+
 
 @contextlib.contextmanager
 def working(message: str) -> Iterator[Step]:

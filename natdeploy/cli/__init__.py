@@ -12,6 +12,7 @@ import click
 
 from natdeploy import __version__
 from natdeploy.cli import options
+from natdeploy.cli.build_engine import build_engine
 from natdeploy.cli.convert import convert
 from natdeploy.cli.doctor import doctor
 from natdeploy.cli.export import export
@@ -38,7 +39,7 @@ def cli() -> None:
     """Deploy Neighborhood Attention Transformers: checkpoint to ONNX to any runtime, with proof."""
 
 
-for command in (export, lower, convert, verify, infer, inspect, doctor):
+for command in (export, lower, convert, build_engine, verify, infer, inspect, doctor):
     cli.add_command(command)
 
 

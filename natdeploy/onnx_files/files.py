@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,7 @@ def write_onnx(model: ir.Model, path: Path, external_data: bool = False) -> int:
         onnx.checker.check_model(str(directory / path.name), full_check=True)
         written = sum(file.stat().st_size for file in directory.iterdir())
         stale = not external_data and data.exists() and _refers_to(path, data.name)
-        with _interrupted_later():
+        with interrupted_later():
             if (directory / data.name).exists():
                 (directory / data.name).replace(data)
             (directory / path.name).replace(path)
@@ -226,16 +227,23 @@ def _refers_to(path: Path, data: str) -> bool:
 
 
 @contextlib.contextmanager
-def _interrupted_later() -> Iterator[None]:
-    """Let Ctrl-C wait: a model and its external data are renamed together or not at all."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+def interrupted_later() -> Iterator[None]:
+    """Let Ctrl-C wait: files that belong together are renamed together or not at all.
+
+    A handler, not a mask: a mask is one thread's own, and the system gives the signal to another (NumPy has some).
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    heard: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        before(signal.SIGINT, None)
 
 
 @contextlib.contextmanager

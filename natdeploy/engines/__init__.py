@@ -1,0 +1,1 @@
+"""ONNX file → TensorRT plan and its sidecar (builder.py), and what a plan is without TensorRT (plan_header.py)."""

@@ -1,0 +1,81 @@
+"""The ONNX file as a TensorRT parser is to see it: checked, and without functions where it would prefer them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from natdeploy.engines.profiles import Dims
+from natdeploy.onnx_files.attention_nodes import attention_nodes
+from natdeploy.onnx_files.files import LARGEST_SINGLE_FILE, check_onnx, read_onnx, size_of_weights, write_onnx
+from natdeploy.onnx_files.metadata import KEY, Metadata, metadata_from_properties
+from natdeploy.ops.spec import DOMAIN
+
+
+@dataclass(frozen=True)
+class ParserInput:
+    """What the parser gets, and what is known of it.
+
+    Args:
+        path: The file to parse: the user's own, or a changed copy.
+        source_sha256: Hash of the user's file (of the .onnx alone where its weights lie in another).
+        parsed_sha256: Hash of the file to parse.
+        attention: Op type of every attention node, by the node's name or, without one, its output's.
+        inputs: Shapes of the inputs, by name.
+        metadata: What the file says of itself; None where natdeploy did not write it.
+    """
+
+    path: Path
+    source_sha256: str
+    parsed_sha256: str
+    attention: dict[str, str]
+    inputs: dict[str, Dims]
+    metadata: Metadata | None
+
+
+def parser_input(source: Path, directory: Path, strip_functions: bool) -> ParserInput:
+    """Prepare a file for the parser.
+
+    Args:
+        source: The ONNX file: any form, also one that natdeploy did not write.
+        directory: Where a changed copy may lie.
+        strip_functions: Take the op's function out, for parsers that would prefer it to the plugin.
+
+    Raises:
+        NatdeployError: If the file cannot be read, breaks ONNX's rules or the op's contract.
+    """
+    model = read_onnx(source)
+    nodes = attention_nodes(model, source.name)  # our own rules first: they have the better words
+    check_onnx(source)
+    metadata = metadata_from_properties(model.metadata_props, source.name) if KEY in model.metadata_props else None
+    path = source
+    ours = [identifier for identifier in model.functions if identifier[0] == DOMAIN]
+    if strip_functions and ours:
+        for identifier in ours:
+            del model.functions[identifier]
+        path = directory / "parsed.onnx"
+        write_onnx(model, path, external_data=size_of_weights(model) > LARGEST_SINGLE_FILE)
+    return ParserInput(
+        path=path,
+        source_sha256=sha256_of(source),
+        parsed_sha256=sha256_of(path),
+        attention={n.node.name or n.node.outputs[0].name or "": n.node.op_type for n in nodes},
+        inputs={value.name or "": _dims(value) for value in model.graph.inputs},
+        metadata=metadata,
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _dims(value: ir.Value) -> tuple[int | str, ...]:
+    return tuple(dim if isinstance(dim, int) else str(dim) for dim in value.shape or ())
