@@ -77,8 +77,8 @@ class Registry11 final : public nvinfer1::IPluginRegistry {
   Creator* const* getAllCreatorsRecursive(int32_t*) noexcept override { std::abort(); }
 };
 
-// TensorRT 10, in the order of the virtual functions in 10.3's headers: no versioned base, and the registry still has the
-// four functions for IPluginCreator.
+// TensorRT 10, in the order of the virtual functions in 10.3's headers: no versioned base, and the registry still has
+// the four functions for IPluginCreator.
 class Logger10 {
  public:
   virtual void log(int32_t severity, const char* message) noexcept { add_message(severity, message); }
