@@ -221,9 +221,16 @@ def test_mma_kernels_say_what_they_cannot_do(
         program.run(case, dtype, tactic, layout)
 
 
-@pytest.mark.parametrize("head_dim", [24, 32])
-def test_the_preferred_tactic_computes_the_operator(program: KernelProgram, head_dim: int):
-    case = Case((9, 8), (5, 5), has_rpb=True, head_dim=head_dim)
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case((9, 8), (5, 5), has_rpb=True, head_dim=24),  # generic
+        Case((9, 8), (5, 5), has_rpb=True, head_dim=32),  # whole map
+        Case((17, 22), (5, 5), has_rpb=True, head_dim=32),  # tensor core
+    ],
+    ids=str,
+)
+def test_the_preferred_tactic_computes_the_operator(program: KernelProgram, case: Case):
     assert_as_close_as_pytorch(program.run(case, "float16", "preferred"), case, "float16")
 
 
