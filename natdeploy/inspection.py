@@ -1,4 +1,4 @@
-"""What is in a file: an ONNX model or a checkpoint, as plain data."""
+"""What is in a file: an ONNX model, an engine or a checkpoint, as plain data."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from natdeploy.errors import NatdeployError
 
 
 def describe_file(path: str | Path, variant: str | None = None) -> dict[str, Any]:
-    """Describe an ONNX file or a checkpoint.
+    """Describe an ONNX file, a plan or a checkpoint.
 
     Args:
         path: The file, directory, hub id or ``random:VARIANT``.
         variant: For a bare ``.pth`` file; without it the variants that fit are listed.
 
     Returns:
-        Plain JSON types; ``kind`` says which of the two it is.
+        Plain JSON types; ``kind`` says which of the three it is.
 
     Raises:
         NatdeployError: If it cannot be read.
     """
+    if str(path).endswith((".plan", ".engine")):
+        from natdeploy.engines.description import describe_plan
+
+        return describe_plan(Path(path))
     return describe_onnx(Path(path)) if str(path).endswith(".onnx") else describe_checkpoint(str(path), variant)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from natdeploy.cli import options
-from natdeploy.console import human_size, print_facts, print_json, print_lines, print_table
+from natdeploy.console import human_size, print_facts, print_json, print_lines, print_table, say
 
 
 @click.command(
     cls=options.Command,
-    short_help="Show what is in an ONNX file or a checkpoint.",
+    short_help="Show what is in an ONNX file, an engine or a checkpoint.",
     example="natdeploy inspect nat_mini.onnx",
 )
 @click.argument("file")
@@ -21,7 +21,7 @@ from natdeploy.console import human_size, print_facts, print_json, print_lines, 
 @click.option("--probes", is_flag=True, help="List the names of all inner tensors of an ONNX file, one a line.")
 @options.as_json
 def inspect(file: str, variant: str | None, probes: bool, as_json: bool) -> None:
-    """Show what is in FILE: an ONNX file or a checkpoint."""
+    """Show what is in FILE: an ONNX file, a TensorRT plan with its sidecar, or a checkpoint."""
     from natdeploy.inspection import describe_file, probes_of_file
 
     if probes:
@@ -29,7 +29,16 @@ def inspect(file: str, variant: str | None, probes: bool, as_json: bool) -> None
         print_json(names) if as_json else print_lines(names)
         return
     description = describe_file(file, variant)
+    _say_what_is_missing(description)
     print_json(description) if as_json else _print_description(description)
+
+
+def _say_what_is_missing(description: Mapping[str, Any]) -> None:
+    if description["kind"] == "plan" and description["sidecar"] is None:
+        name = description["file"]
+        say(
+            f"note: there is no '{name}.json' beside '{name}', which tells what the engine is: only its header is known"
+        )
 
 
 def _print_description(description: Mapping[str, Any]) -> None:

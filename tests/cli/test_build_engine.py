@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 import pytest
 from command_line import digits_onnx, dynamic_onnx, edited, one_paragraph, plugin_onnx, portable_onnx
+from command_line import run as run_here
 from engines.rtx import VERSION, command, environment, run
 from ops.cases import Case
 from ops.onnx_models import single_node_model
@@ -70,6 +71,11 @@ def test_every_form(place, model, layers, points):
     (entry,) = (entry for entry in onnx.load(model()).metadata_props if entry.key == "natdeploy")
     assert document == json.loads(entry.value)
     assert sorted(path.name for path in place.iterdir()) == ["m.plan", "m.plan.json"]
+    described = run_here("inspect", plan, "--json").json
+    assert described["built_by"] == f"TensorRT for RTX {VERSION}"
+    assert described["attention_plugins"] == len(layers)
+    plan.write_bytes(plan.read_bytes()[:-1])
+    one_paragraph(run_here("inspect", plan), "is a plan that was cut off")
 
 
 def test_every_option_at_once(place):

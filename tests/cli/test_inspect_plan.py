@@ -1,0 +1,145 @@
+"""``natdeploy inspect`` of engines, without TensorRT: what header and sidecar say, and what is refused."""
+
+import json
+
+import pytest
+from command_line import one_paragraph, run, run_process
+from engines.plans import engine, plan_bytes, write_plan
+
+from natdeploy.engines import backends, description
+from natdeploy.engines.gpu import Gpu
+
+
+@pytest.fixture
+def plan(tmp_path):
+    return write_plan(tmp_path / "m.plan")
+
+
+def rewrite(plan, change):
+    path = plan.with_name("m.plan.json")
+    document = json.loads(path.read_text("utf-8"))
+    change(document)
+    path.write_text(json.dumps(document), "utf-8")
+
+
+def test_header_and_sidecar(plan):
+    result = run("inspect", plan)
+    assert (result.status, result.err) == (0, "")
+    facts = {" ".join(line.split()) for line in result.out.splitlines()}
+    assert {"built by TensorRT for RTX 1.7.1.116", "attention plugins 1", "embedded no", "TF32 0"} <= facts
+    document = run("inspect", plan, "--json").json
+    assert (document["kind"], document["file_bytes"]) == ("plan", 4096)
+    assert document["built_by"] == "TensorRT for RTX 1.7.1.116"
+    assert document["shapes"] == ["pixel_values 1x1x32x32 / 1x1x32x32 / 8x1x32x32"]
+    assert (document["attention_plugins"], document["attention_types"]) == (1, ["float16"])
+    assert (document["family"], document["labels"]) == ("dinat", 10)
+    assert document["config"] == {"TF32": "0"}
+    assert document["plugin"]["file"] == "libnatdeploy_trt.so"
+
+
+def test_it_needs_neither_torch_nor_tensorrt(plan):
+    blocked = ("torch", "onnxruntime", "tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
+    assert run_process("inspect", plan, "--json", blocked=blocked).json["kind"] == "plan"
+
+
+def test_a_plan_of_a_file_that_natdeploy_did_not_write(tmp_path):
+    document = run("inspect", write_plan(tmp_path / "m.plan", with_metadata=False), "--json").json
+    assert "family" not in document
+    assert document["inputs"] == [{"name": "pixel_values", "dtype": "float32", "shape": [-1, 1, 32, 32]}]
+
+
+def test_without_a_sidecar(plan):
+    plan.with_name("m.plan.json").unlink()
+    result = run("inspect", plan)
+    assert result.status == 0
+    assert "TensorRT for RTX 1.7.1.116" in result.out
+    assert result.err == (
+        "note: there is no 'm.plan.json' beside 'm.plan', which tells what the engine is: only its header is known\n"
+    )
+
+
+def test_plans_of_tensorrt_itself(tmp_path):
+    (tmp_path / "m.engine").write_bytes(plan_bytes("tensorrt", (10, 15, 1, 29)))
+    assert run("inspect", tmp_path / "m.engine", "--json").json["built_by"] == "TensorRT 10.15.1.29"
+
+
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        (None, ["there is no plan"]),
+        (b"", ["is no TensorRT plan", "an empty file", "natdeploy build-engine"]),
+        (b"This is a text.", ["is no TensorRT plan", "15 bytes that begins with b'This'"]),
+        (plan_bytes()[:4095], ["is a plan that was cut off", "4095 bytes", "4096 bytes, as its header says"]),
+        (plan_bytes()[:20], ["is a plan that was cut off", "20 bytes", "at least 32 bytes"]),
+        (plan_bytes() + b"\0", ["do not belong together", "4097 bytes, the sidecar says 4096"]),
+        (plan_bytes()[:-1] + b"\1", ["do not belong together", "other bytes than the sidecar's sha256 says"]),
+        (plan_bytes("tensorrt"), ["do not belong together", "a plan of TensorRT, the sidecar says tensorrt-rtx"]),
+    ],
+    ids=["missing", "empty", "text", "truncated", "header truncated", "longer", "other", "other backend"],
+)
+def test_plans_that_are_none(plan, content, says):
+    plan.unlink() if content is None else plan.write_bytes(content)
+    one_paragraph(run("inspect", plan), *says)
+
+
+def test_a_directory(tmp_path):
+    (tmp_path / "m.plan").mkdir()
+    one_paragraph(run("inspect", tmp_path / "m.plan"), "cannot read", "Is a directory")
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (lambda d: d.pop("engine"), ["the sidecar", "is damaged"]),
+        (lambda d: d["engine"].update(schema=2), ["is of version 2", "Update natdeploy"]),
+        (lambda d: d["engine"].update(backend="openvino"), ["is damaged", "engine.backend", "'openvino'"]),
+        (lambda d: d["engine"]["plan"].pop("sha256"), ["is damaged", "'sha256' is a required property"]),
+        (lambda d: d.update(labels=["one"]), ["m.plan.json' is damaged", "1 labels for 10 classes"]),
+    ],
+)
+def test_damaged_sidecars(plan, change, says):
+    rewrite(plan, change)
+    one_paragraph(run("inspect", plan), *says)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "[" * 100_000, "nul", "\ud800"])
+def test_sidecars_that_are_no_documents(plan, text):
+    plan.with_name("m.plan.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    one_paragraph(run("inspect", plan), "the sidecar", "is damaged", "natdeploy build-engine")
+
+
+H100, A100 = Gpu("NVIDIA H100", "9.0", 132, "13.0"), Gpu("NVIDIA A100", "8.0", 108, "13.0")
+
+
+@pytest.mark.parametrize(
+    "changes, version, gpu, says",
+    [
+        ({}, "1.7.1.116", H100, []),
+        ({}, None, H100, ["TensorRT for RTX is not installed: pip install 'natdeploy[tensorrt-rtx]'"]),
+        ({}, "1.8.0.3", H100, ["it was built by TensorRT for RTX 1.7.1.116, and 1.8.0.3 is installed"]),
+        ({}, "1.7.1.116", None, ["no NVIDIA GPU is visible"]),
+        (
+            {"platform": {"system": "Linux", "machine": "aarch64"}},
+            "1.7.1.116",
+            H100,
+            ["it was built for Linux aarch64"],
+        ),
+        ({"gpu": vars(A100)}, "1.7.1.116", H100, ["it was built for NVIDIA A100, and this is NVIDIA H100"]),
+        ({"gpu": vars(H100)}, "1.7.1.116", H100, []),
+        ({"version": "1.6"}, "1.8", None, ["it was built by TensorRT for RTX 1.6, and 1.8 is", "no NVIDIA GPU"]),
+    ],
+)
+def test_what_keeps_it_from_running_here(tmp_path, monkeypatch, changes, version, gpu, says):
+    monkeypatch.setattr(backends.Backend, "installed_version", lambda self: version)
+    monkeypatch.setattr(description, "visible_gpu", lambda: gpu)
+    found = run("inspect", write_plan(tmp_path / "m.plan", **changes), "--json").json["against_running_here"]
+    assert len(found) == len(says)
+    assert all(part in reason for part, reason in zip(says, found, strict=True))
+
+
+def test_version_compatible_plans_run_on_other_versions(tmp_path, monkeypatch):
+    monkeypatch.setattr(backends.Backend, "installed_version", lambda self: "1.9.9.9")
+    monkeypatch.setattr(description, "visible_gpu", lambda: H100)
+    options = {**engine(b"")["options"], "version_compatible": True}
+    plan = write_plan(tmp_path / "m.plan", options=options)
+    assert run("inspect", plan, "--json").json["against_running_here"] == []
