@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from natdeploy.cli import options
+from natdeploy.cli.convert import say_what_was_found
 from natdeploy.console import human_size, print_facts, print_json, say, working
 
 if TYPE_CHECKING:
@@ -52,11 +53,17 @@ def _pairs(context: click.Context, parameter: click.Parameter, texts: tuple[str,
     return {key: value for key, _, value in pairs}
 
 
+def _precision(fp16: bool, bf16: bool) -> str:
+    if fp16 and bf16:
+        raise click.UsageError("--fp16 and --bf16 contradict each other.")
+    return "fp16" if fp16 else "bf16" if bf16 else "fp32"
+
+
 @click.command(
     "build-engine",
     cls=options.Command,
     short_help="Build a TensorRT engine from an ONNX file.",
-    example="natdeploy build-engine nat_mini.onnx -o nat_mini.plan --backend tensorrt-rtx",
+    example="natdeploy build-engine nat_mini.onnx -o nat_mini.plan --fp16 --backend tensorrt-rtx",
 )
 @click.argument("model", type=options.path)
 @click.option("-o", "--output", required=True, type=options.path, metavar="FILE", help="Plan to write (.plan).")
@@ -67,6 +74,8 @@ def _pairs(context: click.Context, parameter: click.Parameter, texts: tuple[str,
     show_default=True,
     help="tensorrt builds where it sees a GPU; tensorrt-rtx without one, for GeForce and RTX GPUs.",
 )
+@click.option("--fp16", is_flag=True, help="Convert to float16 first, as `natdeploy convert` does.")
+@click.option("--bf16", is_flag=True, help="Convert to bfloat16 first.")
 @click.option(
     "--shapes",
     multiple=True,
@@ -90,7 +99,7 @@ def _pairs(context: click.Context, parameter: click.Parameter, texts: tuple[str,
 )
 @click.option("--dry-run", is_flag=True, help="Load, parse and check everything; build and write nothing.")
 @options.as_json
-def build_engine(model: Path, output: Path, as_json: bool, **settings: Any) -> None:
+def build_engine(model: Path, output: Path, as_json: bool, fp16: bool, bf16: bool, **settings: Any) -> None:
     """Build a TensorRT engine from MODEL, an ONNX file of any form, and write a sidecar beside it.
 
     Every attention layer becomes the natdeploy plugin, or nothing is built. The portable form needs no plugin.
@@ -98,9 +107,12 @@ def build_engine(model: Path, output: Path, as_json: bool, **settings: Any) -> N
     from natdeploy.engines.builder import engine_from_onnx
     from natdeploy.engines.settings import EngineSettings
 
+    wanted = EngineSettings(precision=_precision(fp16, bf16), **settings)
     with working(f"building an engine from {model}") as step:
-        summary = engine_from_onnx(model, output, EngineSettings(**settings), progress=step.at)
+        summary = engine_from_onnx(model, output, wanted, progress=step.at)
     _print_summary(summary, as_json)
+    if summary.precision is not None:
+        say_what_was_found(*summary.precision)
     if settings["timing_cache"] is not None and settings["backend"] == "tensorrt-rtx":
         say("note: TensorRT for RTX measures nothing when it builds, so its timing cache tells nothing")
     if not settings["dry_run"]:

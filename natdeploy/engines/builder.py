@@ -17,6 +17,8 @@ from natdeploy.engines.sidecar import engine_part, sidecar_document, sidecar_pat
 from natdeploy.errors import NatdeployError
 from natdeploy.onnx_files.files import check_target, interrupted_later, writing_beside
 from natdeploy.plugin_library import checked_plugin_library
+from natdeploy.precision.check import NumbersCheck
+from natdeploy.precision.convert import PrecisionReport
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,12 @@ class EngineSummary:
     Args:
         path: The plan.
         sidecar: The document beside it; of a dry run what is known without building.
+        precision: What a conversion to a half type did, and what a run of it showed; None where there was none.
     """
 
     path: Path
     sidecar: dict[str, Any]
+    precision: tuple[PrecisionReport, NumbersCheck] | None = None
 
 
 def engine_from_onnx(
@@ -58,7 +62,7 @@ def engine_from_onnx(
     _check_timing_cache(settings.timing_cache)
     with writing_beside(path) as directory:
         strip = backend.prefers_functions(backend.installed_version() or "")
-        given = parser_input(source, directory, strip)
+        given = parser_input(source, directory, strip, settings.precision)
         profile = profile_of(given.inputs, settings.shapes, given.metadata, source.name)
         plugin = _plugin_library(given, settings)
         request = _request(given, profile, plugin, settings, directory, path.name)
@@ -68,7 +72,7 @@ def engine_from_onnx(
         if not settings.dry_run:
             _put_in_place(path, document, directory)
             _keep_timing_cache(directory / "timing_cache", settings.timing_cache)
-    return EngineSummary(path, document)
+    return EngineSummary(path, document, given.precision)
 
 
 def _put_in_place(path: Path, document: dict[str, Any], directory: Path) -> None:

@@ -1,4 +1,7 @@
-"""The ONNX file as a TensorRT parser is to see it: checked, and without functions where it would prefer them."""
+"""The ONNX file as a TensorRT parser is to see it: checked, in the precision asked for, without functions if need be.
+
+Strongly typed networks (TensorRT 11 has no others) compute in the types of the file, so precision is made here.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,9 @@ from natdeploy.onnx_files.attention_nodes import attention_nodes
 from natdeploy.onnx_files.files import LARGEST_SINGLE_FILE, check_onnx, read_onnx, size_of_weights, write_onnx
 from natdeploy.onnx_files.metadata import KEY, Metadata, metadata_from_properties
 from natdeploy.ops.spec import DOMAIN
+from natdeploy.precision.check import NumbersCheck
+from natdeploy.precision.convert import PrecisionReport
+from natdeploy.precision.files import checked_conversion
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,8 @@ class ParserInput:
         parsed_sha256: Hash of the file to parse.
         attention: Op type of every attention node, by the node's name or, without one, its output's.
         inputs: Shapes of the inputs, by name.
-        metadata: What the file says of itself; None where natdeploy did not write it.
+        metadata: What the file says of itself, precision included; None where natdeploy did not write it.
+        precision: What a conversion to a half type did, and what a run of it showed; None where there was none.
     """
 
     path: Path
@@ -34,28 +41,32 @@ class ParserInput:
     attention: dict[str, str]
     inputs: dict[str, Dims]
     metadata: Metadata | None
+    precision: tuple[PrecisionReport, NumbersCheck] | None = None
 
 
-def parser_input(source: Path, directory: Path, strip_functions: bool) -> ParserInput:
+def parser_input(source: Path, directory: Path, strip_functions: bool, precision: str = "fp32") -> ParserInput:
     """Prepare a file for the parser.
 
     Args:
         source: The ONNX file: any form, also one that natdeploy did not write.
         directory: Where a changed copy may lie.
         strip_functions: Take the op's function out, for parsers that would prefer it to the plugin.
+        precision: ``fp32`` for the file as it is, or ``fp16`` or ``bf16``.
 
     Raises:
-        NatdeployError: If the file cannot be read, breaks ONNX's rules or the op's contract.
+        NatdeployError: If the file cannot be read or converted, breaks ONNX's rules or the op's contract.
     """
     model = read_onnx(source)
     nodes = attention_nodes(model, source.name)  # our own rules first: they have the better words
     check_onnx(source)
+    conversion = checked_conversion(model, precision, source.name) if precision != "fp32" else None
     metadata = metadata_from_properties(model.metadata_props, source.name) if KEY in model.metadata_props else None
     path = source
     ours = [identifier for identifier in model.functions if identifier[0] == DOMAIN]
-    if strip_functions and ours:
+    if strip_functions:
         for identifier in ours:
             del model.functions[identifier]
+    if conversion is not None or (strip_functions and ours):
         path = directory / "parsed.onnx"
         write_onnx(model, path, external_data=size_of_weights(model) > LARGEST_SINGLE_FILE)
     return ParserInput(
@@ -65,6 +76,7 @@ def parser_input(source: Path, directory: Path, strip_functions: bool) -> Parser
         attention={n.node.name or n.node.outputs[0].name or "": n.node.op_type for n in nodes},
         inputs={value.name or "": _dims(value) for value in model.graph.inputs},
         metadata=metadata,
+        precision=conversion,
     )
 
 

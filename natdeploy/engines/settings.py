@@ -17,6 +17,7 @@ class EngineSettings:
 
     Args:
         backend: ``tensorrt`` or ``tensorrt-rtx``.
+        precision: ``fp32`` for the file as it is; ``fp16`` or ``bf16`` convert it first.
         shapes: Smallest, best and largest shape by input; under the empty name for a file's only input.
         timing_cache: File of measured times, read where it exists and written afterwards.
         workspace: Bytes that layers may use for intermediate results; None for TensorRT's own limit.
@@ -28,6 +29,7 @@ class EngineSettings:
     """
 
     backend: str = "tensorrt"
+    precision: str = "fp32"
     shapes: Mapping[str, Points] = field(default_factory=dict)
     timing_cache: Path | None = None
     workspace: int | None = None

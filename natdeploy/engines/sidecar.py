@@ -70,6 +70,7 @@ def engine_part(
         "inputs": seen["inputs"],
         "outputs": seen["outputs"],
         "options": {
+            "precision": settings.precision,
             "optimization_level": seen["optimization_level"],
             "workspace_bytes": settings.workspace,
             "version_compatible": settings.version_compatible,

@@ -111,6 +111,7 @@ def test_every_option_at_once(place):
     engine = json.loads((place / "m.plan.json").read_text("utf-8"))["engine"]
     settings = {"TF32": "0", "max_aux_streams": "2", "profiling_verbosity": "DETAILED", "TACTIC_SHARED_MEMORY": "64KiB"}
     assert engine["options"] == {
+        "precision": "fp32",
         "optimization_level": 1,
         "workspace_bytes": 2**30,
         "version_compatible": False,
@@ -121,6 +122,24 @@ def test_every_option_at_once(place):
     assert plan.stat().st_size > plugin_library().stat().st_size
     assert plugin_library().read_bytes()[:4096] in plan.read_bytes()
     assert cache.stat().st_size > 0
+
+
+@pytest.mark.parametrize("option, dtype", [("fp16", "float16"), ("bf16", "bfloat16")])
+@pytest.mark.parametrize("model", [digits_onnx, portable_onnx, dynamic_onnx])
+def test_half_precision(place, model, option, dtype):
+    plan = place / "m.plan"
+    if option == "fp16":
+        result = run("build-engine", model(), "-o", plan, *RTX, "--fp16")
+    else:
+        result = run("build-engine", model(), "-o", plan, *RTX, "--bf16")
+    assert result.status == 0, result.err
+    assert "the numbers were not checked: ONNX Runtime is not installed" in result.err
+    document = json.loads((place / "m.plan.json").read_text("utf-8"))
+    engine = document["engine"]
+    assert document["precision"]["weights"] == dtype
+    assert engine["attention_layers"] == ({} if model is portable_onnx else dict.fromkeys(LAYERS, dtype))
+    assert [t["dtype"] for t in (*engine["inputs"], *engine["outputs"])] == ["float32", "float32"]
+    assert engine["onnx"]["sha256"] == sha256(model()) != engine["onnx"]["parsed_sha256"]
 
 
 def test_a_dry_run_writes_nothing(place):

@@ -117,6 +117,11 @@ def test_an_op_of_a_newer_version(place, rtx_is_there):
     fails(place, "newer.onnx", says=says)
 
 
+def test_a_file_that_is_half_already(place, rtx_is_there):
+    assert run("convert", digits_onnx(), "-o", "half.onnx").status == 0
+    fails(place, "half.onnx", "--bf16", says=["cannot convert the precision of 'half.onnx'", "float16 tensors already"])
+
+
 def test_free_sizes_of_files_that_others_wrote(place, rtx_is_there):
     case = Case((9, 22), (5, 3), batch=2, heads=2, head_dim=16)
     onnx.save(single_node_model(case, PACKED, "plugin", free=True), place / "op.onnx")
@@ -162,6 +167,7 @@ def test_nothing_to_embed(place, rtx_is_there):
         ["--shapes", "1x2,3x4"],
         ["--shapes", "pixel_values=axb"],
         ["--shapes", "x=1", "--shapes", "x=2"],
+        ["--fp16", "--bf16"],
         ["--workspace", "lots"],
         ["--workspace", "0"],
         ["--optimization-level", "6"],

@@ -47,6 +47,7 @@ def engine(plan: bytes, **changes: Any) -> dict[str, Any]:
         "inputs": [{"name": "pixel_values", "dtype": "float32", "shape": [-1, 1, 32, 32]}],
         "outputs": [{"name": "logits", "dtype": "float32", "shape": [-1, 10]}],
         "options": {
+            "precision": "fp32",
             "optimization_level": 3,
             "workspace_bytes": None,
             "version_compatible": False,
