@@ -30,10 +30,9 @@ int64_t images_per_block(const AttentionParameters& p, int64_t groups, int block
 
 template <class Plan>
 Status run(const AttentionParameters& p, const AttentionTensors& tensors, CUstream_st* stream) {
-  constexpr int kResidentThreads = 512;  // per SM, as registers allow
   const int64_t groups = static_cast<int64_t>(p.dilation.height) * p.dilation.width * p.heads;
   MapGrid grid = map_grid(p);
-  grid.images_per_block = images_per_block(p, groups, kResidentThreads / Plan::kThreads);
+  grid.images_per_block = images_per_block(p, groups, Plan::kBlocksPerMultiprocessor);
   const int64_t blocks = groups * ((p.batch + grid.images_per_block - 1) / grid.images_per_block);
   if (blocks > std::numeric_limits<int32_t>::max()) return {"more maps than a grid can have"};
   return {gpu::launch<whole_map_attention<Plan>>("whole_map_attention", dim3(static_cast<unsigned>(blocks)),
@@ -50,7 +49,7 @@ Status run_for_size(const AttentionParameters& p, const AttentionTensors& tensor
       return run<MapPlan<T, kHeadDim, kLargeWarps, Kept::kMasks>>(p, tensors, stream);
     }
   }
-  return run<MapPlan<T, kHeadDim, 8, Kept::kNothing>>(p, tensors, stream);
+  return run<MapPlan<T, kHeadDim, 6, Kept::kNothing>>(p, tensors, stream);
 }
 
 template <class T>

@@ -33,7 +33,8 @@ struct MapPlan {
   static constexpr Kept kKept = kKept_;
   static constexpr int kStepKeys = kKept == Kept::kBiases ? 64 : 32;  // of the softmax: scores that registers can hold
   static constexpr int kSteps = kKept == Kept::kBiases ? 1 : kKept == Kept::kMasks ? kMostKeptKeys / kStepKeys : 0;
-  static constexpr int kBlocksPerMultiprocessor = kWarps == 4 && kHeadDim == 32 ? 3 : 1;     // at least: bounds registers
+  // At least: with 12 warps, a thread has 168 registers.
+  static constexpr int kBlocksPerMultiprocessor = kHeadDim == 32 && kWarps <= 12 ? 12 / kWarps : 1;
 };
 
 // What one block computes: a dilation group of one head, for some images one after the other.
