@@ -30,6 +30,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "transformers": ("transformers",),
     "natten": ("natten",),
     "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
+    "tensorrt_rtx": ("tensorrt-rtx", "tensorrt-rtx-cu13-libs", "tensorrt-rtx-cu13-bindings"),
     "numpy": ("numpy",),
     "PIL": ("pillow",),
 }
@@ -56,7 +57,6 @@ JOBS: dict[str, Job] = {
     "hub": Job("loading checkpoints by hub id", ("huggingface_hub",), "hub"),
     "transformers": Job("verifying against Hugging Face's code", ("transformers",), "transformers"),
     "natten": Job("comparing with NATTEN", ("natten",), "natten"),
-    "tensorrt": Job("building engines (to come)", ("tensorrt",), "tensorrt"),
 }
 
 
@@ -110,6 +110,7 @@ class Finding:
 def examine() -> list[Finding]:
     """Look at everything that natdeploy can make use of."""
     from natdeploy import __version__
+    from natdeploy.engines.findings import engine_findings
     from natdeploy.plugin_library import plugin_finding
 
     findings = [
@@ -118,7 +119,7 @@ def examine() -> list[Finding]:
         Finding("processor", "ok", f"{_cores()} usable cores"),
     ]
     findings += [_finding(job) for job in JOBS.values()]
-    return [*findings, *_forms(), plugin_finding(), *_conflicts()]
+    return [*findings, *_forms(), plugin_finding(), *engine_findings(), *_conflicts()]
 
 
 def _finding(job: Job) -> Finding:

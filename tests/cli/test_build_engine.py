@@ -173,6 +173,20 @@ def test_settings_that_tensorrt_does_not_have_are_all_told(place):
     fails(place, digits_onnx(), *options, says=says)
 
 
+def _finding(result, subject):
+    (found,) = (finding for finding in result.json["findings"] if finding["subject"] == subject)
+    return found
+
+
+def test_the_doctor_starts_tensorrt_and_loads_the_plugin(tmp_path):
+    found = _finding(run("doctor", "--json"), "TensorRT for RTX")
+    assert (found["state"], found["detail"]) == ("ok", f"{VERSION}, takes the plugin")
+    (tmp_path / "tensorrt_rtx_libs.py").write_text("raise ImportError('not here')")
+    found = _finding(run("doctor", "--json", PYTHONPATH=str(tmp_path)), "TensorRT for RTX")
+    assert (found["state"], "cannot be loaded" in found["detail"]) == ("problem", True)
+    assert "pip install -U 'natdeploy[tensorrt-rtx]'" in found["advice"]
+
+
 def _version_2(model):
     for node in model.graph.node:
         for attribute in node.attribute:
