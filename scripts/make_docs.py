@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write docs/cli.md, docs/support.md and docs/metadata.md from the code that they describe.
+"""Write docs/cli.md, docs/support.md, docs/metadata.md and docs/sidecar.md from the code that they describe.
 
     python scripts/make_docs.py
 
@@ -28,7 +28,9 @@ HEAD = "<!-- Written by scripts/make_docs.py; a test fails where it is stale. --
 
 def documents() -> dict[Path, str]:
     """Give the text of every generated document by its path."""
-    pages = {"cli.md": cli_page(), "support.md": support_page(), "metadata.md": metadata_page()}
+    pages = {"cli.md": cli_page(), "support.md": support_page()}
+    pages["metadata.md"] = schema_page(ROOT / "natdeploy" / "onnx_files" / "metadata.schema.json")
+    pages["sidecar.md"] = schema_page(ROOT / "natdeploy" / "engines" / "engine.schema.json")
     return {ROOT / "docs" / name: HEAD + page for name, page in pages.items()}
 
 
@@ -125,8 +127,7 @@ def _support_table() -> str:
     return f"\n## What runs where\n\n{table(columns, rows)}\n{listed}\n"
 
 
-def metadata_page() -> str:
-    path = ROOT / "natdeploy" / "onnx_files" / "metadata.schema.json"
+def schema_page(path: Path) -> str:
     schema = json.loads(path.read_text(encoding="utf-8"))
     rows = list(_fields(schema, schema["$defs"]))
     link = f"[`{path.name}`](../{path.relative_to(ROOT).as_posix()})"
