@@ -112,7 +112,7 @@ def _uses() -> Iterator[tuple[str, Use]]:
 
 
 def _support_table() -> str:
-    places = [("torch", FORMS[0]), *(("onnxruntime", form) for form in FORMS)]
+    places = [("torch", FORMS[0]), *(("onnxruntime", form) for form in FORMS), ("onnx-reference", FORMS[0])]
     columns = ["", *(b if b == "torch" else f"{b}, {form}" for b, form in places)]
     notes: list[str] = []
     rows = []

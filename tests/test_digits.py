@@ -68,6 +68,19 @@ def test_held_out_digits_are_read_as_well_as_the_readme_says(model, checkpoint, 
     assert (best - second).min() > 0.01 * logits.std()
 
 
+@pytest.mark.parametrize("form", ["hybrid", "portable"])
+def test_float16_reads_the_held_out_digits_as_float32_does(checkpoint, held_out, tmp_path, form):
+    """All but one at most, in ONNX Runtime."""
+    pixels, found = batch_from_images(held_out, checkpoint.preprocessing), []
+    for precision in ("fp32", "fp16"):
+        path = tmp_path / f"{precision}.onnx"
+        onnx_from_checkpoint(checkpoint, path, ExportSettings(form=form, precision=precision))
+        found.append(run(path, pixels)["logits"])
+    plain, half = found
+    assert (plain.argmax(-1) != half.argmax(-1)).sum() <= 1
+    assert 1e-4 < error(plain, half) < 2e-2
+
+
 @pytest.mark.parametrize(
     "settings",
     [ExportSettings(), ExportSettings(form="portable"), ExportSettings(dynamic_size=(32, 64))],

@@ -45,8 +45,9 @@ from natdeploy.precision.policy import (
 from natdeploy.precision.retype import TypedGraph, typed_inputs
 from natdeploy.precision.weights import Rounding, overflowing
 
-# The first opset whose convolution takes bfloat16. From 20 to 22 nothing that we write changes its meaning.
+# The first opset whose convolution takes bfloat16. From 20 to 22 nothing but what is listed changes its meaning.
 _OPSET_OF_BFLOAT16 = 22
+_OLDEST_OPSETS = {ir.DataType.FLOAT16: 13, ir.DataType.BFLOAT16: 20}
 _CHANGED_SINCE_20 = frozenset({"GroupNormalization"})
 
 
@@ -140,6 +141,9 @@ def _check_convertible(model: ir.Model, dtype: ir.DataType, source: str) -> None
     ops = {node.op_type for node in model.graph}
     if dtype == ir.DataType.BFLOAT16 and (changed := sorted(ops & _CHANGED_SINCE_20)):
         problems.append(f"{', '.join(changed)} means something else in opset {_OPSET_OF_BFLOAT16}")
+    opset, oldest = model.graph.opset_imports.get("", 1), _OLDEST_OPSETS[dtype]
+    if opset < oldest:
+        problems.append(f"it is of opset {opset}, and {dtype.numpy().name} needs {oldest} or newer")
     if problems:
         raise NatdeployError(
             f"cannot convert the precision of '{source}'",

@@ -64,3 +64,15 @@ PREPROCESSING = Selection("preprocessing", ("tests/test_preprocessing.py",), ("t
 
 COMPARISON = Selection("comparison", ("tests/verification/test_comparison.py",), ("tests/verification", "tests/cli"))
 TWO_RUNNERS = Selection("two runners", ("tests/verification/test_two_runners.py",), COMPARISON.wider)
+
+_PRECISION = ("tests/precision",)
+PRECISION_POLICY = Selection("precision policy", ("tests/precision/test_policy.py",), _PRECISION)
+PRECISION_WEIGHTS = Selection("precision weights", ("tests/precision/test_weights.py",), _PRECISION)
+_TYPED = "tests/precision/test_convert.py"
+_OF_OTHERS = "casts or others or named or moved or twice or take or once or beyond or constant or refused"
+PRECISION_SMALL = Selection("precision of small graphs", (_TYPED, "-k", _OF_OTHERS), _PRECISION)
+PRECISION_FILES = Selection("precision of files", (_TYPED, "-k", "(hf_nat and fixed) or function"), _PRECISION)
+PRECISION_FREE = Selection("precision of free sizes", (_TYPED, "-k", "hf_nat and free and portable"), _PRECISION)
+PRECISION_CHECK = Selection("precision check", ("tests/precision/test_check.py",), _PRECISION)
+_CLI = ("tests/cli/test_convert.py", "-k", "agrees_with_its_checkpoint or nan_in_float32")
+PRECISION_CLI = Selection("precision on the command line", _CLI, _PRECISION)

@@ -9,6 +9,7 @@ from command_line import (
     DATA,
     DIGITS,
     IMAGES,
+    TORCH,
     digits_onnx,
     edit_weight,
     edited,
@@ -16,6 +17,7 @@ from command_line import (
     plugin_onnx,
     portable_onnx,
     run,
+    run_process,
 )
 
 HALF = {"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}
@@ -196,6 +198,15 @@ def test_nan_in_float32_is_told_as_such(tmp_path):
         digits_onnx(), tmp_path / "nan.onnx", lambda m: edit_weight(m, name, lambda array: array.__setitem__(0, np.nan))
     )
     one_paragraph(run("convert", source, "-o", tmp_path / "m.onnx"), "NaN", "in float32 already", "stage2.block1.mlp")
+
+
+def test_neither_torch_nor_a_runtime_is_needed(tmp_path):
+    blocked = (*TORCH, "onnxruntime")
+    result = run_process("convert", digits_onnx(), "-o", tmp_path / "m.onnx", "--json", blocked=blocked)
+    assert result.status == 0, result.err
+    assert result.json["check"]["error"] is None
+    assert "note: the numbers were not checked: ONNX Runtime is not installed: pip install" in result.err
+    assert run("verify", tmp_path / "m.onnx", "--checkpoint", DIGITS).status == 0
 
 
 def test_a_golden_backbone_keeps_the_names_of_outputs_and_layers(tmp_path):
