@@ -14,6 +14,7 @@ import natdeploy
 from natdeploy.engines import backends
 from natdeploy.engines.gpu import Gpu
 from natdeploy.environment import is_installed
+from natdeploy.errors import NatdeployError
 from natdeploy.ops.spec import PACKED
 from natdeploy.plugin_library import VARIABLE
 
@@ -52,6 +53,12 @@ def test_tensorrt_needs_a_gpu(place):
     fails(place, digits_onnx(), says=says, backend="tensorrt")
     result = run("build-engine", digits_onnx(), "-o", "m.plan")  # it is the default
     one_paragraph(result, *says)
+
+
+def test_in_python(place):
+    with pytest.raises(NatdeployError, match="only where it sees an NVIDIA GPU"):
+        natdeploy.engine_from_onnx(digits_onnx(), "m.plan")
+    assert (place / "m.plan").read_bytes() == b"what was there before"
 
 
 @pytest.mark.skipif(is_installed("tensorrt_rtx_bindings") or is_installed("tensorrt"), reason="TensorRT is installed")
