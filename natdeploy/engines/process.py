@@ -73,21 +73,21 @@ def answer_of_worker(
             said = stderr.read()
     if "result" in last:
         return dict(last["result"])
-    words = {
-        "title": backend.title,
-        "version": backend.installed_version() or "",
-        "extra": backend.extra,
-        "file": file,
-        "plugin": str(request["plugin"]),
-    }
-    if "failed" in last:
-        what, next_step = _FAILURES[last["failed"]["stage"]]
-        problems = "; ".join(str(problem).rstrip(".") for problem in last["failed"]["problems"])
-        raise NatdeployError(
-            " ".join(what.format(**words).split()), got=problems, next_step=next_step.format(**words) or None
-        )
-    raise NatdeployError(
-        f"{words['title']} {words['version']} ended its process while it worked on '{file}': {_how(status)}",
+    raise _failure(backend, last.get("failed"), file, str(request["plugin"]), _how(status), said)
+
+
+def _failure(
+    backend: Backend, failed: dict[str, Any] | None, file: str, plugin: str, how: str, said: str
+) -> NatdeployError:
+    """Say what a worker told of its failure, or, where it told nothing, how it ended and what it said last."""
+    version = backend.installed_version() or ""
+    if failed is not None:
+        words = {"title": backend.title, "version": version, "extra": backend.extra, "file": file, "plugin": plugin}
+        what, next_step = (text.format(**words) for text in _FAILURES[failed["stage"]])
+        problems = "; ".join(str(problem).rstrip(".") for problem in failed["problems"])
+        return NatdeployError(" ".join(what.split()), got=problems, next_step=next_step or None)
+    return NatdeployError(
+        " ".join(f"{backend.title} {version} ended its process while it worked on '{file}': {how}".split()),
         got=" ".join(" ".join(said.splitlines()[-3:]).split())[-600:] or None,
         next_step="Run `natdeploy doctor`; --dry-run tells whether parsing or building ends it",
     )
