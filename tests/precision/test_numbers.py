@@ -60,7 +60,7 @@ def cases():
 
 
 @pytest.mark.parametrize("precision", TORCH)
-@pytest.mark.parametrize(("name", "form", "free"), cases())
+@pytest.mark.parametrize(("name", "form", "free"), list(cases()))
 def test_the_error_is_at_most_twice_pytorchs(name, form, free, precision):
     pixels = golden_arrays(name)[0]
     found = run_in(precision, converted(name, form, precision, free), pixels)
