@@ -3,7 +3,7 @@
 Every tensor of the result has a type of its own and every change of type is a Cast node, so that strongly typed
 networks (TensorRT 11 has no others) compute just what the file says.
 
-The pass is our own. What there is was tried on our files, and none fits:
+The pass is our own; none of what there is fits (the first was tried on our files, of the others the code was read):
 
 * onnxruntime 1.32 (``transformers.float16``; onnxconverter-common and Polygraphy's ``--fp-to-fp16`` are older copies of
   it): no bfloat16. It takes our op for one that is float16 throughout, so it halves the relative positional bias,
