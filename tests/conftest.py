@@ -3,6 +3,7 @@
 from __future__ import annotations  # pytest 8.0 does not export TerminalReporter
 
 import importlib.metadata
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,12 +18,12 @@ _OTHERS = ("onnxruntime", "onnx", "natten", "transformers", "huggingface_hub", "
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the slow tests as well, as the CI does")
     parser.addoption("--all-architectures", action="store_true", help="compile for every GPU that is shipped: minutes")
-    parser.addoption("--require", default="", help="packages that must be installed, so that no test skips for them")
+    parser.addoption("--require", default="", help="packages and programs that must be there, so that no test skips")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     required = [name for name in config.getoption("--require").split(",") if name]
-    if missing := [name for name in required if _version(name) is None]:
+    if missing := [name for name in required if _version(name) is None and shutil.which(name) is None]:
         raise pytest.UsageError(f"--require: not installed: {', '.join(missing)}")
 
 
