@@ -15,13 +15,15 @@
 #define GPU_FUNCTION inline
 #define GPU_AND_HOST_FUNCTION inline
 #define GPU_DYNAMIC_SHARED(name) char* const name = ::emulation::block.shared
-#define GPU_HAS_TENSOR_CORES 1
 
 struct CUstream_st;
 
 namespace natdeploy::gpu {
 
 using emulation::Where;
+
+template <class T>
+inline constexpr bool kHasTensorCores = true;
 
 inline void sync_threads(Where where = Where::current()) { emulation::wait_at_barrier(where); }
 inline void sync_warp(Where where = Where::current()) { emulation::wait_for_warp(where); }

@@ -17,14 +17,20 @@
 #define GPU_AND_HOST_FUNCTION __host__ __device__ __forceinline__
 #define GPU_DYNAMIC_SHARED(name) extern __shared__ __align__(128) char name[]
 
-// mma.m16n8k16 and cp.async came with sm_80. A kernel that needs them is empty below, and launch() refuses it there.
+// mma.m16n8k16, bfloat16 and cp.async came with sm_80; below, two mma.m16n8k8 and ordinary copies stand for them.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
-#define GPU_HAS_TENSOR_CORES 0
+#define NATDEPLOY_BEFORE_SM_80 1
 #else
-#define GPU_HAS_TENSOR_CORES 1
+#define NATDEPLOY_BEFORE_SM_80 0
 #endif
 
 namespace natdeploy::gpu {
+
+// Whether tensor cores take this type. Where not, a kernel that needs them is empty, and launch() refuses it.
+template <class T>
+inline constexpr bool kHasTensorCores = !NATDEPLOY_BEFORE_SM_80;
+template <>
+inline constexpr bool kHasTensorCores<__half> = true;
 
 GPU_FUNCTION void sync_threads() { __syncthreads(); }
 GPU_FUNCTION void sync_warp() { __syncwarp(); }
@@ -53,7 +59,6 @@ GPU_FUNCTION unsigned pack(float low, float high, __nv_bfloat16) {
   return *reinterpret_cast<const unsigned*>(&both);
 }
 
-#if GPU_HAS_TENSOR_CORES
 GPU_FUNCTION unsigned shared_address(const void* p) { return static_cast<unsigned>(__cvta_generic_to_shared(p)); }
 
 // ldmatrix: four 8x8 matrices of 16-bit values; lane i gives the address of row i % 8 of matrix i / 8.
@@ -72,6 +77,21 @@ GPU_FUNCTION void load_matrices_transposed(unsigned (&r)[4], const void* row_add
 }
 
 // mma.m16n8k16: d = a * b + c, float32 accumulation. The last argument chooses the type of a and b.
+#if NATDEPLOY_BEFORE_SM_80
+GPU_FUNCTION void multiply_accumulate_8(float (&d)[4], unsigned a0, unsigned a1, unsigned b, const float (&c)[4]) {
+  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%7,%8,%9,%10};"
+               : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+               : "r"(a0), "r"(a1), "r"(b), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
+}
+
+// The first two registers of a, and the first of b, are columns and rows 0 to 7 of 16 (PTX ISA, fragments of m16n8k16).
+GPU_FUNCTION void multiply_accumulate(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1,
+                                      const float (&c)[4], __half) {
+  float half[4];
+  multiply_accumulate_8(half, a[0], a[1], b0, c);
+  multiply_accumulate_8(d, a[2], a[3], b1, half);
+}
+#else
 #define NATDEPLOY_MMA(TYPE)                                                                                   \
   asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." TYPE "." TYPE                                         \
                ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"                               \
@@ -89,24 +109,34 @@ GPU_FUNCTION void multiply_accumulate(float (&d)[4], const unsigned (&a)[4], uns
   NATDEPLOY_MMA("bf16");
 }
 #undef NATDEPLOY_MMA
+#endif
 
 // cp.async: 16 bytes from global to shared memory, complete after wait_for_copies and a barrier. Without `full`, the
 // source is not read and zeros land.
 GPU_FUNCTION void copy_async(void* shared, const void* global, bool full) {
+#if NATDEPLOY_BEFORE_SM_80
+  *static_cast<uint4*>(shared) = full ? *static_cast<const uint4*>(global) : uint4{};
+#else
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
                :
                : "r"(shared_address(shared)), "l"(global), "r"(full ? 16 : 0)
                : "memory");
+#endif
 }
 
-GPU_FUNCTION void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+GPU_FUNCTION void commit_copies() {
+#if !NATDEPLOY_BEFORE_SM_80
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
 
 // Waits until at most kPending committed groups are under way.
 template <int kPending>
 GPU_FUNCTION void wait_for_copies() {
+#if !NATDEPLOY_BEFORE_SM_80
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+#endif
 }
-#endif  // GPU_HAS_TENSOR_CORES
 
 // 80 for 8.0; 0 where there is no device.
 inline int compute_capability() {

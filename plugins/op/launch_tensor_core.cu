@@ -29,28 +29,40 @@ Status run(const AttentionParameters& p, const AttentionTensors& tensors, CUstre
                                                    Plan::kThreads, Plan::kSharedBytes, stream, p, tensors, grid)};
 }
 
-template <class T, int kHeadDim>
-Status run_for_kernel_size(const AttentionParameters& p, const AttentionTensors& tensors, CUstream_st* stream) {
+// Gives `use(plan)` for the plan of these parameters, and `otherwise` where there is none.
+template <class T, int kHeadDim, class Result, class Use>
+Result with_window(const AttentionParameters& p, Result otherwise, Use use) {
   switch (p.kernel_size.height) {
-    case 3: return run<TilePlan<T, 3, kHeadDim>>(p, tensors, stream);
-    case 5: return run<TilePlan<T, 5, kHeadDim>>(p, tensors, stream);
-    case 7: return run<TilePlan<T, 7, kHeadDim>>(p, tensors, stream);
-    case 9: return run<TilePlan<T, 9, kHeadDim>>(p, tensors, stream);
-    case 11: return run<TilePlan<T, 11, kHeadDim>>(p, tensors, stream);
+    case 3: return use(TilePlan<T, 3, kHeadDim>());
+    case 5: return use(TilePlan<T, 5, kHeadDim>());
+    case 7: return use(TilePlan<T, 7, kHeadDim>());
+    case 9: return use(TilePlan<T, 9, kHeadDim>());
+    case 11: return use(TilePlan<T, 11, kHeadDim>());
     case 13:
-      if constexpr (kHeadDim == 32) return run<TilePlan<T, 13, kHeadDim>>(p, tensors, stream);
+      if constexpr (kHeadDim == 32) return use(TilePlan<T, 13, kHeadDim>());
   }
-  return {"no tensor-core kernel of this window"};
+  return otherwise;
+}
+
+template <class T, class Result, class Use>
+Result with_plan(const AttentionParameters& p, Result otherwise, Use use) {
+  if (p.head_dim == 32) return with_window<T, 32>(p, otherwise, use);
+  if (p.head_dim == 64) return with_window<T, 64>(p, otherwise, use);
+  return otherwise;
 }
 
 template <class T>
 Status run_for_type(const AttentionParameters& p, const AttentionTensors& tensors, CUstream_st* stream) {
-  if (p.head_dim == 32) return run_for_kernel_size<T, 32>(p, tensors, stream);
-  if (p.head_dim == 64) return run_for_kernel_size<T, 64>(p, tensors, stream);
-  return {"no tensor-core kernel of this head_dim"};
+  return with_plan<T>(p, Status{"no tensor-core kernel of this window and head_dim"},
+                      [&](auto plan) { return run<decltype(plan)>(p, tensors, stream); });
 }
 
 }  // namespace
+
+size_t tensor_core_shared_bytes(const AttentionParameters& p) {
+  // The same for both types.
+  return with_plan<__half>(p, size_t{0}, [](auto plan) { return size_t{decltype(plan)::kSharedBytes}; });
+}
 
 Status launch_tensor_core(const AttentionParameters& p, const AttentionTensors& tensors, CUstream_st* stream) {
   if (!tokens_are_aligned(p, tensors)) return {"the tensor-core kernel needs tokens at multiples of 16 bytes"};

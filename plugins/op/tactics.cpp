@@ -20,10 +20,13 @@ const char* reason_against_any(const AttentionParameters& p, int compute_capabil
   return nullptr;
 }
 
+// What a block may have: 64 KB on sm_75 (CUDA C++ Programming Guide, table of compute capabilities).
+size_t shared_bytes_of(int compute_capability) { return compute_capability < 80 ? 64 << 10 : kMaxSharedBytes; }
+
 // What the tensor-core and the whole-map kernels have in common.
 const char* reason_against_mma(const AttentionParameters& p, int compute_capability) {
-  if (compute_capability < 80) return "tensor-core kernels need compute capability 8.0";
   if (p.dtype == DataType::kFloat32) return "tensor-core kernels are for float16 and bfloat16";
+  if (p.dtype == DataType::kBFloat16 && compute_capability < 80) return "tensor cores know bfloat16 since 8.0";
   if (p.head_dim != 32 && p.head_dim != 64) return "tensor-core kernels exist for head_dim 32 and 64";
   // The bias is divided by the scale, and the largest score must stay the largest.
   if (!(p.scale >= 1e-6F && p.scale <= 1e6F)) return "tensor-core kernels need a scale between 1e-6 and 1e6";
@@ -36,13 +39,19 @@ const char* reason_against_tensor_core(const AttentionParameters& p, int compute
   if (kernel != p.kernel_size.width || kernel % 2 == 0 || kernel < 3 || kernel > 13) {
     return "tensor-core kernels exist for square windows of 3, 5, 7, 9, 11 and 13";
   }
-  if (kernel == 13 && p.head_dim == 64) return "a tile with window 13 and head_dim 64 does not fit shared memory";
+  const size_t shared_bytes = tensor_core_shared_bytes(p);
+  if (shared_bytes == 0) return "a tile with window 13 and head_dim 64 does not fit shared memory";
+  if (shared_bytes > shared_bytes_of(compute_capability)) return "a tile does not fit the shared memory of this GPU";
   return nullptr;
 }
 
 const char* reason_against_whole_map(const AttentionParameters& p, int compute_capability) {
   if (const char* reason = reason_against_mma(p, compute_capability)) return reason;
-  if (map_grid(p).stages == 0) return "a dilation group of this map does not fit shared memory";
+  const MapGrid grid = map_grid(p);
+  if (grid.stages == 0) return "a dilation group of this map does not fit shared memory";
+  if (static_cast<size_t>(grid.shared_bytes) > shared_bytes_of(compute_capability)) {
+    return "a dilation group of this map does not fit the shared memory of this GPU";
+  }
   return nullptr;
 }
 

@@ -9,7 +9,7 @@ from plugins.kernel_program import PLUGINS, cuda_toolkit
 
 pytestmark = pytest.mark.slow
 
-# 75: the oldest GPUs, without tensor-core kernels; 80: where these begin; 90: what they are tuned for; 100 and 120:
+# 75: the oldest tensor cores, float16 only; 80: with bfloat16; 90: what we tune for; 100 and 120:
 # where the compiler takes other registers (kBlocksNotKept). 86 and 89 compile as 80 does.
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100", "sm_120")
 

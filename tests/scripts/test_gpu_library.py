@@ -74,12 +74,28 @@ def test_tactics_and_reasons():
     assert op.compute_capability() == 90
     good, wrong = attention_of(CASE, "float16"), attention_of(replace(CASE, extents=(8, 8)), "float16")
     assert op.reason_against(2, good, 90) is None
-    assert "8.0" in op.reason_against(2, good, 75)
     assert "contract" in op.reason_against(1, wrong, 90)
     assert op.reason_against(77, good, 90) == "unknown tactic"
     assert op.preferred_tactic(good, 90) in (2, 3)
-    assert op.preferred_tactic(good, 75) == 1
     assert op.workspace_size(wrong, 1) == 0
+
+
+def test_what_the_oldest_gpus_can_do():
+    """sm_75: float16 on tensor cores, and 64 KB of shared memory for a block."""
+    op = emulated_op()
+    map_7x9 = Case((7, 9), (5, 5), has_rpb=True, head_dim=32)
+    assert op.preferred_tactic(attention_of(map_7x9, "float16"), 75) == 3
+    assert op.preferred_tactic(attention_of(map_7x9, "bfloat16"), 75) == 1
+    assert op.reason_against(2, attention_of(map_7x9, "bfloat16"), 75) == "tensor cores know bfloat16 since 8.0"
+    for tactic, case, fits in [
+        (2, replace(map_7x9, extents=(17, 22), kernel_size=(7, 7)), True),
+        (2, replace(map_7x9, extents=(17, 22), kernel_size=(9, 9)), False),
+        (3, replace(map_7x9, extents=(14, 13)), False),
+    ]:
+        attention = attention_of(case, "float16")
+        assert op.reason_against(tactic, attention, 80) is None
+        reason = op.reason_against(tactic, attention, 75)
+        assert reason is None if fits else "the shared memory of this GPU" in reason
 
 
 def test_what_cannot_be_launched_is_refused_with_a_reason():

@@ -7,8 +7,6 @@
 
 namespace natdeploy {
 
-#if GPU_HAS_TENSOR_CORES
-
 // Where the parts of one stage begin.
 struct MapStage {
   char *queries, *keys, *values;
@@ -60,7 +58,5 @@ GPU_FUNCTION void clear_behind_map(const BlockMap& map, const MapGrid& grid, con
   clear_tokens<Plan::kHeadDim>(stage.keys, map.tokens, grid.key_tokens, Plan::kThreads);
   clear_tokens<Plan::kHeadDim>(stage.values, map.tokens, grid.key_tokens, Plan::kThreads);
 }
-
-#endif  // GPU_HAS_TENSOR_CORES
 
 }  // namespace natdeploy

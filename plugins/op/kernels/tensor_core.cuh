@@ -8,8 +8,6 @@
 
 namespace natdeploy {
 
-#if GPU_HAS_TENSOR_CORES
-
 // Where the windows of this lane's two queries lie in the halo.
 template <class Plan>
 struct LaneWindows {
@@ -103,12 +101,8 @@ GPU_FUNCTION void attend_two_rows(const AttentionParameters& p, const TensorView
   }
 }
 
-#endif  // GPU_HAS_TENSOR_CORES
-
 template <class Plan>
-__global__ void __launch_bounds__(Plan::kThreads)
-    tensor_core_attention(const AttentionParameters p, const AttentionTensors tensors, const TileGrid grid) {
-#if GPU_HAS_TENSOR_CORES
+GPU_FUNCTION void attend_tile(const AttentionParameters& p, const AttentionTensors& tensors, const TileGrid& grid) {
   GPU_DYNAMIC_SHARED(shared);
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   const BlockTile tile = block_tile(p, grid, blockIdx.x);
@@ -138,7 +132,12 @@ __global__ void __launch_bounds__(Plan::kThreads)
     if (has_next) gpu::sync_threads();  // the stage is free again
     if (Plan::kStages == 1 && has_next) loader.start(image + 1, shared);
   }
-#endif
+}
+
+template <class Plan>
+__global__ void __launch_bounds__(Plan::kThreads)
+    tensor_core_attention(const AttentionParameters p, const AttentionTensors tensors, const TileGrid grid) {
+  if constexpr (gpu::kHasTensorCores<typename Plan::T>) attend_tile<Plan>(p, tensors, grid);
 }
 
 }  // namespace natdeploy

@@ -19,8 +19,6 @@ namespace natdeploy {
 inline constexpr int kWarpQueries = 16;
 inline constexpr float kOutsideWindow = -1e30F;  // as a score; finite, because infinity minus itself is NaN
 
-#if GPU_HAS_TENSOR_CORES
-
 // Bias table of a head, divided by the scale: the scale multiplies sums of score and bias later.
 GPU_FUNCTION void load_bias_table(const AttentionParameters& p, const float* rpb, int head, float* table, int threads) {
   const int entries = (2 * p.kernel_size.height - 1) * (2 * p.kernel_size.width - 1);
@@ -155,7 +153,5 @@ class WarpAttention {
   float sum_[4] = {};  // [0] and [2]: of the two queries
   float output_[kChunks][4] = {};
 };
-
-#endif  // GPU_HAS_TENSOR_CORES
 
 }  // namespace natdeploy

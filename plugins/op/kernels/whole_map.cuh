@@ -5,8 +5,6 @@
 
 namespace natdeploy {
 
-#if GPU_HAS_TENSOR_CORES
-
 // Every key's place in the map and in the bias table, in shared memory. Keys behind the map have rows behind it, which
 // no window reaches.
 struct KeyPlaces {
@@ -132,12 +130,8 @@ class MapTile {
   unsigned masks_[2] = {};  // four bits per block
 };
 
-#endif  // GPU_HAS_TENSOR_CORES
-
 template <class Plan>
-__global__ void __launch_bounds__(Plan::kThreads, Plan::kBlocksPerMultiprocessor)
-    whole_map_attention(const AttentionParameters p, const AttentionTensors tensors, const MapGrid grid) {
-#if GPU_HAS_TENSOR_CORES
+GPU_FUNCTION void attend_map(const AttentionParameters& p, const AttentionTensors& tensors, const MapGrid& grid) {
   GPU_DYNAMIC_SHARED(shared);
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   const BlockMap map = block_map(p, grid.images_per_block, blockIdx.x);
@@ -175,7 +169,12 @@ __global__ void __launch_bounds__(Plan::kThreads, Plan::kBlocksPerMultiprocessor
     if (has_next) gpu::sync_threads();  // the stage is free again
     if (grid.stages == 1 && has_next) loader.start(image + 1, stage_of(image + 1));
   }
-#endif
+}
+
+template <class Plan>
+__global__ void __launch_bounds__(Plan::kThreads, Plan::kBlocksPerMultiprocessor)
+    whole_map_attention(const AttentionParameters p, const AttentionTensors tensors, const MapGrid grid) {
+  if constexpr (gpu::kHasTensorCores<typename Plan::T>) attend_map<Plan>(p, tensors, grid);
 }
 
 }  // namespace natdeploy
