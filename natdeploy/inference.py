@@ -12,7 +12,7 @@ import numpy as np
 from natdeploy.errors import NatdeployError
 from natdeploy.onnx_files.metadata import Metadata
 from natdeploy.preprocessing import open_image, pixel_values_from_image
-from natdeploy.runners import Runner, runner_for_artifact
+from natdeploy.runners import EngineUse, Runner, runner_for_artifact
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ def classify(
     images: Sequence[Path],
     top: int = 5,
     each: Callable[[Sequence[Path]], Iterable[Path]] = iter,
+    engine: EngineUse | None = None,
 ) -> list[Classification]:
     """Classify images with the preprocessing and labels that the file carries.
 
@@ -49,6 +50,7 @@ def classify(
         images: Image files.
         top: Guesses per image.
         each: Goes through the images; a caller may show progress in it.
+        engine: How to run the file where it is a plan.
 
     Returns:
         One classification per image, in order.
@@ -56,7 +58,7 @@ def classify(
     Raises:
         NatdeployError: If the file is none of ours or has no classifier; with every image that cannot be used.
     """
-    runner = runner_for_artifact(artifact)
+    runner = runner_for_artifact(artifact, engine, described=True)
     metadata = _classifier_metadata(runner.metadata, Path(artifact).name)
     found, problems = [], []
     for path in each(images):
@@ -96,7 +98,7 @@ def _guesses(runner: Runner, metadata: Metadata, path: Path, top: int) -> tuple[
         if str(path) in str(error):
             raise
         raise NatdeployError(f"cannot use '{path}'", got=str(error)) from error
-    batch = metadata.size_limits.batch or 1
+    batch = metadata.size_limits.batch_near(1)
     outputs = runner.run({"pixel_values": np.stack([pixels] * batch)})
     logits = outputs.get("logits", np.empty(0)).astype(np.float64)
     if logits.ndim != 2 or not logits.size or not np.isfinite(logits).all():

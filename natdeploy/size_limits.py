@@ -16,11 +16,13 @@ class SizeLimits:
         minimum: Smallest (height, width).
         maximum: Largest (height, width); equal to ``minimum`` where the size is fixed.
         batch: The fixed batch, or None where it is free.
+        batch_range: Smallest and largest batch, where a free one has bounds, as in an engine.
     """
 
     minimum: tuple[int, int]
     maximum: tuple[int, int]
     batch: int | None = None
+    batch_range: tuple[int, int] | None = None
 
     @property
     def is_fixed(self) -> bool:
@@ -31,7 +33,10 @@ class SizeLimits:
         """Say it as users write sizes: ``224x224``, or ``32 to 512``."""
         if self.is_fixed:
             return f"{self.minimum[0]}x{self.minimum[1]}"
-        return f"{self.minimum[0]} to {self.maximum[0]} (height and width)"
+        (top, left), (bottom, right) = self.minimum, self.maximum
+        if (top, bottom) == (left, right):
+            return f"{top} to {bottom} (height and width)"
+        return f"{top}x{left} to {bottom}x{right}"
 
     def nearest(self, size: tuple[int, int]) -> tuple[int, int]:
         """Give the accepted (height, width) that is nearest to ``size``."""
@@ -39,6 +44,11 @@ class SizeLimits:
             min(max(edge, low), high) for edge, low, high in zip(size, self.minimum, self.maximum, strict=True)
         )
         return height, width
+
+    def batch_near(self, wanted: int) -> int:
+        """Give the accepted batch that is nearest to ``wanted``."""
+        low, high = self.batch_range or (wanted, wanted)
+        return self.batch or min(max(wanted, low), high)
 
     def check(self, shape: Sequence[int], source: str) -> None:
         """Explain what is wrong with the shape ``[batch, channels, height, width]`` of an input.
@@ -56,9 +66,10 @@ class SizeLimits:
                 needed=str(self),
                 next_step="Resize the images, or export again with --image-size or --dynamic-size",
             )
-        if self.batch is not None and batch != self.batch:
+        if batch != self.batch_near(batch):
+            low, high = self.batch_range or (batch, batch)
             raise NatdeployError(
                 f"{source} does not accept a batch of {batch}",
-                needed=f"a batch of {self.batch}",
+                needed=f"a batch of {self.batch}" if self.batch is not None else f"a batch of {low} to {high}",
                 next_step="Export again with --batch dynamic",
             )

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from natdeploy.errors import NatdeployError
+from natdeploy.engines.use import EngineUse as EngineUse
+from natdeploy.engines.use import is_plan as is_plan
+from natdeploy.errors import ContradictionError, NatdeployError
 from natdeploy.runners.onnx_reference_runner import OnnxReferenceRunner, holds_bfloat16
 from natdeploy.runners.onnxruntime_runner import OnnxRuntimeRunner
 from natdeploy.runners.protocol import ArtifactRunner as ArtifactRunner
@@ -27,13 +29,23 @@ REGISTRY: dict[str, Callable[[Path], ArtifactRunner]] = {
 }
 
 
-def runner_for_artifact(path: str | Path) -> ArtifactRunner:
+def runner_for_artifact(
+    path: str | Path, engine: EngineUse | None = None, *, described: bool = False
+) -> ArtifactRunner:
     """Open an artifact with the backend that its suffix names.
 
+    Args:
+        path: The file.
+        engine: How to run it where it is a plan.
+        described: Refuse a plan without the sidecar that says what it computes.
+
     Raises:
+        ContradictionError: If ``engine`` asks for what such a file cannot have.
         NatdeployError: If nothing runs such files, or the backend refuses this one.
     """
-    path = Path(path)
+    path, engine = Path(path), engine or EngineUse()
+    if problems := engine.problems(path):
+        raise ContradictionError(f"cannot run '{path.name}' with these options", got="; ".join(problems))
     if path.suffix not in REGISTRY:
         raise NatdeployError(
             f"cannot run '{path.name}'",

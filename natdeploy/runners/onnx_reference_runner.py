@@ -65,10 +65,8 @@ class OnnxReferenceRunner:
 
     def run(self, inputs: Mapping[str, Array], probes: Sequence[str] = ()) -> dict[str, Array]:
         """Compute all outputs and the probes asked for."""
-        check_inputs(self, inputs)
+        self.check(inputs)
         check_probes(self, probes)
-        if self.size_limits is not None:
-            self.size_limits.check(inputs["pixel_values"].shape, f"'{self._path.name}'")
         try:
             found = self._evaluator.run(None, dict(inputs), intermediate=True)
         except Exception as error:  # as above
@@ -76,6 +74,12 @@ class OnnxReferenceRunner:
                 f"onnx's evaluator could not run '{self._path.name}'", got=_first_line(error)
             ) from error
         return {name: _readable(found[name]) for name in (*(spec.name for spec in self.outputs), *probes)}
+
+    def check(self, inputs: Mapping[str, Array]) -> None:
+        """Compare the inputs with what the file takes, and with the sizes that it accepts."""
+        check_inputs(self, inputs)
+        if self.size_limits is not None:
+            self.size_limits.check(inputs["pixel_values"].shape, f"'{self._path.name}'")
 
     def environment(self) -> dict[str, str]:
         """Versions and device."""

@@ -49,10 +49,8 @@ class OnnxRuntimeRunner:
 
     def run(self, inputs: Mapping[str, Array], probes: Sequence[str] = ()) -> dict[str, Array]:
         """Compute all outputs and the probes asked for."""
-        check_inputs(self, inputs)
+        self.check(inputs)
         check_probes(self, probes)
-        if self.size_limits is not None:
-            self.size_limits.check(inputs["pixel_values"].shape, f"'{self._path.name}'")
         session = self._session_with(frozenset(probes)) if probes else self._session
         names = [*(spec.name for spec in self.outputs), *probes]
         try:
@@ -60,6 +58,12 @@ class OnnxRuntimeRunner:
         except Exception as error:  # ONNX Runtime raises classes of its own that share no base
             raise NatdeployError(f"ONNX Runtime could not run '{self._path.name}'", got=_first_line(error)) from error
         return dict(zip(names, arrays, strict=True))
+
+    def check(self, inputs: Mapping[str, Array]) -> None:
+        """Compare the inputs with what the file takes, and with the sizes that it accepts."""
+        check_inputs(self, inputs)
+        if self.size_limits is not None:
+            self.size_limits.check(inputs["pixel_values"].shape, f"'{self._path.name}'")
 
     def environment(self) -> dict[str, str]:
         """Versions and device."""

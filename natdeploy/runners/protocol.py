@@ -67,6 +67,14 @@ class ArtifactRunner(Runner, Protocol):
 
     metadata: Metadata | None
 
+    def check(self, inputs: Mapping[str, Array]) -> None:
+        """Refuse inputs that ``run`` would not take; runs nothing.
+
+        Raises:
+            NatdeployError: Naming all that does not fit.
+        """
+        ...
+
 
 def check_inputs(runner: Runner, inputs: Mapping[str, Array]) -> None:
     """Compare names, dtypes and fixed dimensions with what the runner takes; all problems at once.

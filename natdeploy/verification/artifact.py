@@ -10,8 +10,8 @@ from natdeploy.environment import JOBS, is_installed, require
 from natdeploy.errors import ContradictionError, MissingDependencyError, NatdeployError
 from natdeploy.onnx_files.files import check_target
 from natdeploy.onnx_files.metadata import Metadata
-from natdeploy.runners import Runner, runner_for_artifact
-from natdeploy.runners.protocol import Array, check_inputs
+from natdeploy.runners import EngineUse, Runner, is_plan, runner_for_artifact
+from natdeploy.runners.protocol import Array
 from natdeploy.runners.recorded import RecordedRunner, batches_from_npz, record_reference
 from natdeploy.verification.inputs import ImageBatches, batches_of_noise, image_paths
 from natdeploy.verification.report import VerifyReport
@@ -28,7 +28,7 @@ class VerifyRequest:
     """What to verify, against what, on which inputs.
 
     Args:
-        artifact: The ONNX file.
+        artifact: The ONNX file or the plan.
         checkpoint: Reference; one of this and ``against`` is needed.
         variant: For a bare ``.pth`` checkpoint.
         against: ``.npz`` of recorded inputs and outputs.
@@ -39,6 +39,8 @@ class VerifyRequest:
         tolerance: Share of each output's standard deviation; the precision's own where None.
         layers: Compare inner tensors, too.
         seed: Of the noise.
+        cuda_graph: Run a plan as a CUDA graph.
+        allow_host_code: Load a plan that brings code for this machine.
     """
 
     artifact: Path
@@ -52,6 +54,13 @@ class VerifyRequest:
     tolerance: float | None = None
     layers: bool = False
     seed: int = 0
+    cuda_graph: bool = False
+    allow_host_code: bool = False
+
+    @property
+    def engine(self) -> EngineUse:
+        """How to run the artifact where it is a plan."""
+        return EngineUse(cuda_graph=self.cuda_graph, allow_host_code=self.allow_host_code)
 
 
 def verify_artifact(
@@ -70,7 +79,7 @@ def verify_artifact(
     _check(request)
     if request.save_reference is not None:
         check_target(request.save_reference, ".npz")
-    candidate = runner_for_artifact(request.artifact)
+    candidate = runner_for_artifact(request.artifact, request.engine, described=True)
     metadata = candidate.metadata
     if metadata is None:
         raise NatdeployError(
@@ -82,8 +91,7 @@ def verify_artifact(
     batches, inputs_from = _inputs(request, reference, metadata)
     # Before the reference runs, which takes longer; images are decoded batch by batch, and all have one size.
     for inputs in batches if isinstance(batches, list) else batches[:1]:
-        check_inputs(candidate, inputs)
-        metadata.size_limits.check(inputs["pixel_values"].shape, f"'{request.artifact.name}'")
+        candidate.check(inputs)
     recorded: list[dict[str, Array]] | None = [] if request.save_reference is not None else None
     report = verify(
         reference,
@@ -130,6 +138,9 @@ def _check(request: VerifyRequest) -> None:
         problems.append("--variant is for a bare .pth checkpoint with the torch reference")
     if request.layers and (request.against or request.reference != "torch"):
         problems.append("--layers needs the torch reference: only it knows the inner tensors")
+    problems += request.engine.problems(request.artifact)
+    if request.layers and is_plan(request.artifact):
+        problems.append("--layers is for ONNX files: a plan gives none of its inner tensors")
     if problems:
         raise ContradictionError("cannot verify with these options", got="; ".join(problems))
 

@@ -39,7 +39,7 @@ def image_paths(directory: Path) -> list[Path]:
 
 
 class ImageBatches(Sequence[dict[str, Array]]):
-    """Images in batches, decoded when a batch is asked for; a fixed batch is filled up with the last image.
+    """Images in batches, decoded when a batch is asked for; what the batch lacks is filled up with the last image.
 
     Args:
         paths: The images.
@@ -48,7 +48,9 @@ class ImageBatches(Sequence[dict[str, Array]]):
 
     def __init__(self, paths: Sequence[Path], metadata: Metadata) -> None:
         self._paths, self._metadata = paths, metadata
-        self._size = metadata.size_limits.batch or _IMAGES_PER_BATCH
+        limits = metadata.size_limits
+        self._size = limits.batch_near(_IMAGES_PER_BATCH)
+        self._least = limits.batch_near(1)
 
     def __len__(self) -> int:
         return math.ceil(len(self._paths) / self._size)
@@ -63,8 +65,7 @@ class ImageBatches(Sequence[dict[str, Array]]):
         chunk = list(self._paths[index * self._size :][: self._size])
         if not chunk:
             raise IndexError(index)
-        if self._metadata.size_limits.batch:
-            chunk += [chunk[-1]] * (self._size - len(chunk))
+        chunk += [chunk[-1]] * (self._least - len(chunk))
         return {"pixel_values": batch_from_images(chunk, self._metadata.preprocessing)}
 
 
@@ -72,18 +73,19 @@ def batches_of_noise(metadata: Metadata, seed: int = 0) -> list[dict[str, Array]
     """Seeded standard normal noise; several sizes where sizes are free, non-square ones among them."""
     limits = metadata.size_limits
     generator = np.random.default_rng(seed)
+    batch = limits.batch_near(2)
     sizes = [limits.minimum]
     if not limits.is_fixed:
         low, high = limits.minimum[0], min(limits.maximum[0], max(_LARGEST_NOISE, limits.minimum[0]))
         middle = low + (high - low) // 3
-        sizes += [(min(middle + 1, high), high), (high, middle)]
+        sizes += [limits.nearest((min(middle + 1, high), high)), limits.nearest((high, middle))]
     channels = metadata.config.num_channels
-    if (limits.batch or 2) * channels * sizes[-1][0] * sizes[-1][1] > _LARGEST_BATCH:
+    if batch * channels * sizes[-1][0] * sizes[-1][1] > _LARGEST_BATCH:
         raise NatdeployError(
-            f"noise for a batch of {limits.batch or 2} images of {limits} would not fit into memory",
+            f"noise for a batch of {batch} images of {limits} would not fit into memory",
             next_step="Give smaller inputs with --inputs",
         )
     return [
-        {"pixel_values": generator.standard_normal((limits.batch or 2, channels, *size)).astype(np.float32)}
+        {"pixel_values": generator.standard_normal((batch, channels, *size)).astype(np.float32)}
         for size in dict.fromkeys(sizes)
     ]

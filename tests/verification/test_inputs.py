@@ -82,3 +82,15 @@ def test_images_of_a_directory_by_name(tmp_path):
     (tmp_path / "d.png").mkdir()
     assert [path.name for path in image_paths(tmp_path)] == ["A.JPG", "b.png", "c.webp"]
     assert image_paths(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
+
+
+def test_the_bounds_of_an_engine_are_kept_to(fixed):
+    limits = SizeLimits((40, 32), (72, 64), batch_range=(4, 6))
+    metadata = replace(fixed, size_limits=limits)
+    for batch in batches_of_noise(metadata):
+        assert batch["pixel_values"].shape[0] == 4
+        limits.check(batch["pixel_values"].shape, "the engine")
+    assert [len(b["pixel_values"]) for b in ImageBatches(IMAGES[:8], metadata)] == [6, 4]
+    with pytest.raises(NatdeployError, match=r"a batch of 7\. Needed: a batch of 4 to 6"):
+        limits.check((7, 1, 40, 32), "the engine")
+    assert str(limits) == "40x32 to 72x64"
