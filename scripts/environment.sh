@@ -1,4 +1,5 @@
-# Sourced by quickstart and test: makes .venv in the repository's root and installs natdeploy with extras into it.
+# Sourced by quickstart and test: makes a virtual environment in the repository's root and installs natdeploy with extras
+# into it. Each script has its own: the tests also say what natdeploy does where nothing optional is installed.
 # uv does the installing (18 s where pip takes 70 s for PyTorch); pip brings uv where it is absent.
 
 set -euo pipefail
@@ -42,18 +43,19 @@ adopt_pip_settings() {
   return 0
 }
 
-# install_natdeploy EXTRAS: done at once where nothing changed since the last time.
+# install_natdeploy EXTRAS WHAT_TAKES_LONG: done at once where nothing changed since the last time; fails where uv does, also inside of
+# `if`, where bash does not leave a function at its first error.
 install_natdeploy() {
   local extras=$1 python uv fingerprint
-  python=$(find_python)
-  fingerprint=$(cat "$root/pyproject.toml" <(echo "$extras $("$python" --version)") | cksum)
+  python=$(find_python) || return
+  fingerprint=$(cat "$root/pyproject.toml" <(echo "$extras ${NATDEPLOY_PLUGINS:-} $("$python" --version)") | cksum)
   if [ "$(cat "$venv/installed-$extras" 2>/dev/null)" = "$fingerprint" ]; then
     return
   fi
-  uv=$(find_uv "$python")
+  uv=$(find_uv "$python") || return
   adopt_pip_settings "$python"
-  [ -x "$venv/bin/python" ] || "$uv" venv --quiet --python "$python" "$venv"
-  say "installing natdeploy[$extras] into .venv: the first time this downloads PyTorch, up to 3 GB and some minutes"
-  "$uv" pip install --quiet --python "$venv/bin/python" --editable "$root[$extras]"
+  [ -x "$venv/bin/python" ] || "$uv" venv --quiet --python "$python" "$venv" || return
+  say "installing natdeploy[$extras] into ${venv##*/}: $2"
+  "$uv" pip install --quiet --python "$venv/bin/python" --editable "$root[$extras]" || return
   echo "$fingerprint" >"$venv/installed-$extras"
 }
