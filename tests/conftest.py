@@ -18,6 +18,7 @@ _OTHERS = ("onnxruntime", "onnx", "natten", "transformers", "huggingface_hub", "
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the slow tests as well, as the CI does")
     parser.addoption("--all-architectures", action="store_true", help="compile for every GPU that is shipped: minutes")
+    parser.addoption("--all-engines", action="store_true", help="build every golden model in every way: minutes")
     parser.addoption("--require", default="", help="packages and programs that must be there, so that no test skips")
 
 
