@@ -1,0 +1,47 @@
+// The JSON documents that natdeploy writes: an ONNX file's metadata (docs/metadata.md) and a plan's sidecar, which is
+// the same document with the part `engine` (docs/sidecar.md). Read with nlohmann/json; what does not fit is a Problem.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "preprocessing.h"
+
+namespace natdeploy::examples {
+
+struct Metadata {
+  Recipe recipe;
+  std::vector<std::string> labels;  // empty where the model has none
+  std::optional<int> batch;         // none where the file takes any
+};
+
+struct Tensor {
+  std::string name;
+  std::string dtype;
+  std::vector<int64_t> shape;  // -1 where a dimension is free
+};
+
+struct Engine {
+  uint64_t plan_bytes = 0;
+  std::string backend;  // tensorrt or tensorrt-rtx
+  std::string version;
+  bool version_compatible = false;
+  std::string machine;         // x86_64 or aarch64
+  bool plugin_needed = false;  // by nodes of the plan, and not carried by the plan itself
+  int largest_batch = 1;       // of the first profile
+  std::vector<Tensor> inputs;
+  std::vector<Tensor> outputs;
+};
+
+struct Sidecar {
+  Metadata metadata;
+  Engine engine;
+};
+
+// `source` is for messages. Refuses a model that does not classify images: no output `logits`, no grey or RGB input.
+Metadata metadata_from_json(const std::string& text, const std::string& source);
+Sidecar sidecar_from_json(const std::string& text, const std::string& source);
+
+}  // namespace natdeploy::examples
