@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from natdeploy.errors import NatdeployError
+from natdeploy.input_format import InputFormatName
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,7 +30,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize, crop, scale, normalise: one image becomes ``[channels, crop_height, crop_width]`` float32.
+    """Resize and crop give pixels, ``[crop_height, crop_width, channels]`` uint8; then scale, normalise, transpose.
 
     Args:
         resize_edge: Pixels of the shorter edge after resizing, the aspect ratio kept; None resizes straight to the
@@ -43,6 +44,8 @@ class Preprocessing:
         value_range: Largest pixel value after scaling (1.0: from 0..255 to 0..1).
         mean: Per channel, subtracted after scaling.
         std: Per channel, divided by after that.
+        input_format: What the file takes: ``float32-nchw``, normalised, or ``uint8-nhwc``, the pixels, which the file
+            itself normalises.
     """
 
     crop_size: tuple[int, int]
@@ -54,6 +57,7 @@ class Preprocessing:
     value_range: float = 1.0
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    input_format: InputFormatName = "float32-nchw"
 
     @classmethod
     def of_imagenet(cls, image_size: int, crop_fraction: float = 0.875, num_channels: int = 3) -> Preprocessing:
@@ -116,8 +120,34 @@ def open_image(path: Path) -> Image:
         ) from error
 
 
-def pixel_values_from_image(image: Image, recipe: Preprocessing) -> npt.NDArray[np.float32]:
-    """Give ``[channels, height, width]`` float32 for one decoded image.
+def pixel_values_from_image(image: Image, recipe: Preprocessing) -> npt.NDArray[Any]:
+    """Give one decoded image as the recipe's ``input_format`` has it.
+
+    Returns:
+        ``[channels, height, width]`` float32, or ``[height, width, channels]`` uint8.
+
+    Raises:
+        NatdeployError: See :func:`pixels_from_image`.
+    """
+    pixels = pixels_from_image(image, recipe)
+    return pixels if recipe.input_format == "uint8-nhwc" else normalised(pixels, recipe)
+
+
+def normalised(pixels: npt.NDArray[np.uint8], recipe: Preprocessing, dtype: str = "float32") -> npt.NDArray[Any]:
+    """Scale and normalise pixels ``[..., height, width, channels]``.
+
+    Returns:
+        ``[..., channels, height, width]`` in ``dtype``, which is also what the arithmetic is done in.
+    """
+    scale, mean, std = (np.asarray(x, dtype) for x in (recipe.value_range / 255, recipe.mean, recipe.std))
+    return np.ascontiguousarray(np.moveaxis((pixels.astype(dtype) * scale - mean) / std, -1, -3))
+
+
+def pixels_from_image(image: Image, recipe: Preprocessing) -> npt.NDArray[np.uint8]:
+    """Resize and crop one decoded image.
+
+    Returns:
+        ``[height, width, channels]`` uint8.
 
     Raises:
         NatdeployError: If the image's kind of pixels, or its size, is not what the recipe can use.
@@ -139,9 +169,7 @@ def pixel_values_from_image(image: Image, recipe: Preprocessing) -> npt.NDArray[
             got=f"{image.height}x{image.width}",
             needed=f"{height}x{width}",
         )
-    pixels = np.asarray(image, np.float32).reshape(height, width, -1) * np.float32(recipe.value_range / 255)
-    normalised = (pixels - np.asarray(recipe.mean, np.float32)) / np.asarray(recipe.std, np.float32)
-    return np.ascontiguousarray(normalised.transpose(2, 0, 1))
+    return np.array(image, np.uint8).reshape(height, width, -1)
 
 
 def _eight_bit_image(image: Image, recipe: Preprocessing) -> Image:
@@ -192,6 +220,6 @@ def _resized_size(size: tuple[int, int], recipe: Preprocessing) -> tuple[int, in
     return max(1, int(box_height * width / height)), box_height
 
 
-def batch_from_images(paths: Sequence[Path], recipe: Preprocessing) -> npt.NDArray[np.float32]:
-    """Give ``[len(paths), channels, height, width]`` float32."""
+def batch_from_images(paths: Sequence[Path], recipe: Preprocessing) -> npt.NDArray[Any]:
+    """Give ``[len(paths), ...]``; see :func:`pixel_values_from_image`."""
     return np.stack([pixel_values_from_image(open_image(path), recipe) for path in paths])

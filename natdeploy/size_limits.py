@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from natdeploy.errors import NatdeployError
+from natdeploy.input_format import INPUT_FORMATS, InputFormatName
 
 
 @dataclass(frozen=True)
@@ -17,12 +18,14 @@ class SizeLimits:
         maximum: Largest (height, width); equal to ``minimum`` where the size is fixed.
         batch: The fixed batch, or None where it is free.
         batch_range: Smallest and largest batch, where a free one has bounds, as in an engine.
+        input_format: Says where an input's shape has them.
     """
 
     minimum: tuple[int, int]
     maximum: tuple[int, int]
     batch: int | None = None
     batch_range: tuple[int, int] | None = None
+    input_format: InputFormatName = "float32-nchw"
 
     @property
     def is_fixed(self) -> bool:
@@ -51,12 +54,12 @@ class SizeLimits:
         return self.batch or min(max(wanted, low), high)
 
     def check(self, shape: Sequence[int], source: str) -> None:
-        """Explain what is wrong with the shape ``[batch, channels, height, width]`` of an input.
+        """Explain what is wrong with the shape of an input, whose axes are those of ``input_format``.
 
         Raises:
             NatdeployError: If the batch or the size is outside what the model accepts.
         """
-        batch, _, height, width = shape
+        batch, (height, width) = INPUT_FORMATS[self.input_format].batch_and_size(shape)
         inside = all(
             low <= size <= high for size, low, high in zip((height, width), self.minimum, self.maximum, strict=True)
         )

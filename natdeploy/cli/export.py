@@ -45,6 +45,14 @@ if TYPE_CHECKING:
     "else the feature maps].",
 )
 @click.option(
+    "--input-format",
+    type=click.Choice(["float32-nchw", "uint8-nhwc"]),
+    default="float32-nchw",
+    show_default=True,
+    help="uint8-nhwc: the file takes the pixels of resized and cropped images as they are, [batch, height, width, "
+    "channels], and normalises them itself.",
+)
+@click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "bf16"]),
     default="fp32",
@@ -84,6 +92,7 @@ def _print_summary(summary: ExportSummary, as_json: bool) -> None:
         "form": metadata.form,
         "precision": metadata.precision["weights"],
         "attention_layers": summary.attention_layers,
+        "input_format": metadata.preprocessing.input_format,
         "image_sizes": str(metadata.size_limits),
         "batch": metadata.size_limits.batch or "any",
         "outputs": list(metadata.outputs),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from natdeploy.errors import NatdeployError
+from natdeploy.input_format import INPUT_FORMATS
 from natdeploy.onnx_files.metadata import Metadata
 
 BATCHES = (1, 1, 8)  # where the file leaves the batch free; tuned for one image, which is what robots and cameras send
@@ -70,14 +71,15 @@ def _default(dims: Dims, metadata: Metadata | None) -> Points | None:
     """Give all image sizes that the file allows, tuned for the size of its preprocessing."""
     if metadata is None or len(dims) != 4:
         return None
-    limits = metadata.size_limits
+    limits, input_format = metadata.size_limits, INPUT_FORMATS[metadata.preprocessing.input_format]
     edges = (limits.minimum, limits.nearest(metadata.preprocessing.crop_size), limits.maximum)
     shapes = []
     for batch, (height, width) in zip(BATCHES, edges, strict=True):
-        free = {0: batch, 2: height, 3: width}
-        if any(not isinstance(dim, int) and axis not in free for axis, dim in enumerate(dims)):
+        sizes = input_format.shape(batch, None, height, width)
+        shape = [dim if isinstance(dim, int) else size for dim, size in zip(dims, sizes, strict=True)]
+        if None in shape:
             return None
-        shapes.append(tuple(dim if isinstance(dim, int) else free[axis] for axis, dim in enumerate(dims)))
+        shapes.append(tuple(size for size in shape if size is not None))
     return Points(*shapes)
 
 

@@ -12,11 +12,13 @@ import onnx_ir as ir
 from natdeploy import __version__
 from natdeploy.checkpoints import Checkpoint
 from natdeploy.errors import NatdeployError
+from natdeploy.input_format import INPUT_FORMATS
 from natdeploy.models import model_from_weights
 from natdeploy.models.outputs import checked_outputs
 from natdeploy.onnx_files.files import check_target, write_onnx
 from natdeploy.onnx_files.forms import convert_form
 from natdeploy.onnx_files.metadata import KEY, Metadata
+from natdeploy.onnx_files.normalisation import PixelNormalisation
 from natdeploy.onnx_files.probes import name_probes
 from natdeploy.onnx_files.settings import ExportSettings
 from natdeploy.onnx_files.shape_ops import write_shape_ops
@@ -26,6 +28,8 @@ from natdeploy.ops.spec import OPERATORS
 from natdeploy.precision.check import NumbersCheck
 from natdeploy.precision.convert import PrecisionReport
 from natdeploy.precision.files import checked_conversion
+from natdeploy.preprocessing import Preprocessing
+from natdeploy.size_limits import SizeLimits
 
 
 @dataclass(frozen=True)
@@ -82,23 +86,18 @@ def _onnx_model(checkpoint: Checkpoint, settings: ExportSettings) -> tuple[ir.Mo
     limits = settings.size_limits(config)
     outputs = checked_outputs(config, settings.outputs)
     _check_depth(outputs)
-    module = model_from_weights(config, checkpoint.tensors)
-    module.assume_smallest_image(*limits.minimum)
-    height, width = limits.minimum if limits.is_fixed else ("height", "width")
-    model = graph_from_model(module, outputs, [limits.batch or "batch", config.num_channels, height, width])
+    recipe = settings.recipe(checkpoint.preprocessing, limits)
+    model = _traced(checkpoint, outputs, limits, recipe)
     _use_readable_names(model)
     probes = name_probes(model)
     write_shape_ops(model)
     _forget_the_exporting_machine(model)
     convert_form(model, settings.form, "the exported model")
-    preprocessing = checkpoint.preprocessing
-    if (size := limits.nearest(preprocessing.crop_size)) != preprocessing.crop_size:
-        preprocessing = preprocessing.at_size(*size)
     metadata = Metadata(
         form=settings.form,
         config=config,
         labels=checkpoint.labels,
-        preprocessing=preprocessing,
+        preprocessing=recipe,
         size_limits=limits,
         outputs=outputs,
         probes=probes,
@@ -108,6 +107,18 @@ def _onnx_model(checkpoint: Checkpoint, settings: ExportSettings) -> tuple[ir.Mo
     )
     _describe(model, metadata)
     return model, metadata
+
+
+def _traced(checkpoint: Checkpoint, outputs: Sequence[str], limits: SizeLimits, recipe: Preprocessing) -> ir.Model:
+    """Trace the model, behind the normalisation of pixels where the recipe's input format asks for it."""
+    config = checkpoint.config
+    module = model_from_weights(config, checkpoint.tensors)
+    module.assume_smallest_image(*limits.minimum)
+    height, width = limits.minimum if limits.is_fixed else ("height", "width")
+    batch: int | str = limits.batch or "batch"
+    shape = INPUT_FORMATS[recipe.input_format].shape(batch, config.num_channels, height, width)
+    normalisation = PixelNormalisation(recipe) if recipe.input_format == "uint8-nhwc" else None
+    return graph_from_model(module, outputs, shape, normalisation)
 
 
 def _check_depth(outputs: Sequence[str]) -> None:

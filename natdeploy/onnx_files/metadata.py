@@ -100,13 +100,17 @@ def metadata_from_json(text: str, source: str) -> Metadata:
     if problems := _schema_problems(document):
         raise _damaged(source, problems)
     sizes, checkpoint = document["sizes"], document["checkpoint"]
+    recipe = Preprocessing.from_json(document["preprocessing"])
     metadata = Metadata(
         form=document["form"],
         config=ModelConfig.from_json(document["config"]),
         labels=tuple(document["labels"]),
-        preprocessing=Preprocessing.from_json(document["preprocessing"]),
+        preprocessing=recipe,
         size_limits=SizeLimits(
-            (sizes["height"][0], sizes["width"][0]), (sizes["height"][1], sizes["width"][1]), sizes["batch"]
+            (sizes["height"][0], sizes["width"][0]),
+            (sizes["height"][1], sizes["width"][1]),
+            sizes["batch"],
+            input_format=recipe.input_format,
         ),
         outputs=tuple(document["outputs"]),
         probes=tuple(document["probes"]),
@@ -152,6 +156,8 @@ def _contradictions(metadata: Metadata) -> list[str]:
         problems.append(f"{len(recipe.mean)} means, {len(recipe.std)} deviations for {config.num_channels} channels")
     if recipe.channel_order is not None and config.num_channels != len(recipe.channel_order):
         problems.append(f"channel_order {recipe.channel_order} for {config.num_channels} channels")
+    if recipe.channel_order is None and recipe.input_format == "uint8-nhwc":
+        problems.append(f"input_format uint8-nhwc for {config.num_channels} channels, which no image has")
     if not all(std > 0 for std in recipe.std):
         problems.append(f"deviations {list(recipe.std)} are not positive")
     if any(low > high for low, high in zip(limits.minimum, limits.maximum, strict=True)):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from natdeploy.errors import ContradictionError, NatdeployError
+from natdeploy.input_format import INPUT_FORMATS, InputFormatName
 from natdeploy.models.config import MIN_IMAGE_SIZE, ModelConfig
 from natdeploy.models.outputs import checked_outputs
 from natdeploy.onnx_files.memory import bytes_at_run_time, memory_of_this_machine
 from natdeploy.ops.support import FORMS
+from natdeploy.preprocessing import Preprocessing
 from natdeploy.size_limits import SizeLimits
 
 # A traced image needs a few hundred bytes per pixel at run time; beyond this it is a typing error.
@@ -31,6 +33,7 @@ class ExportSettings:
         external_data: Weights into a file of their own.
         precision: ``fp32``, ``fp16`` or ``bf16``.
         keep_fp32: In a half precision, shell patterns of what stays float32 (``precision/policy.py``).
+        input_format: ``float32-nchw``, or ``uint8-nhwc``, which takes normalisation and layout into the graph.
     """
 
     form: str = "hybrid"
@@ -41,6 +44,7 @@ class ExportSettings:
     external_data: bool = False
     precision: str = "fp32"
     keep_fp32: tuple[str, ...] = ()
+    input_format: InputFormatName = "float32-nchw"
 
     def size_limits(self, config: ModelConfig) -> SizeLimits:
         """Give the sizes that the file will accept.
@@ -65,12 +69,29 @@ class ExportSettings:
         self._check_memory(config, limits)
         return limits
 
+    def recipe(self, preprocessing: Preprocessing, limits: SizeLimits) -> Preprocessing:
+        """Give the recipe of the file from the checkpoint's.
+
+        Raises:
+            NatdeployError: If the file is to take pixels, and images cannot give the model's channels.
+        """
+        if (size := limits.nearest(preprocessing.crop_size)) != preprocessing.crop_size:
+            preprocessing = preprocessing.at_size(*size)
+        if self.input_format == "uint8-nhwc" and preprocessing.channel_order is None:
+            raise NatdeployError(
+                "cannot export a file that takes the pixels of images",
+                got=f"a model of {len(preprocessing.mean)} channels, which no image has",
+                needed="a model of 1 or 3 channels",
+                next_step="Leave --input-format out: then the file takes arrays of numbers that you normalise",
+            )
+        return replace(preprocessing, input_format=self.input_format)
+
     def _limits(self, config: ModelConfig) -> SizeLimits:
         if self.dynamic_size is not None:
             low, high = self.dynamic_size
-            return SizeLimits((low, low), (high, high), self.batch)
+            return SizeLimits((low, low), (high, high), self.batch, input_format=self.input_format)
         size = self.image_size or (config.image_size, config.image_size)
-        return SizeLimits(size, size, self.batch)
+        return SizeLimits(size, size, self.batch, input_format=self.input_format)
 
     def _check_memory(self, config: ModelConfig, limits: SizeLimits) -> None:
         """Refuse what cannot run; of free sizes and batches only the smallest must fit."""
@@ -91,6 +112,8 @@ class ExportSettings:
             problems.append(f"form '{self.form}' is none of {', '.join(FORMS)}")
         if self.precision not in PRECISIONS:
             problems.append(f"precision '{self.precision}' is none of {', '.join(PRECISIONS)}")
+        if self.input_format not in INPUT_FORMATS:
+            problems.append(f"input format '{self.input_format}' is none of {', '.join(INPUT_FORMATS)}")
         if self.batch is not None and self.batch < 1:
             problems.append(f"batch {self.batch} must be at least 1")
         sizes = self.dynamic_size or self.image_size or ()

@@ -18,9 +18,11 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
+from natdeploy.input_format import NORMALISED
 from natdeploy.models import sizes
 from natdeploy.models.hierarchical import NeighborhoodAttentionTransformer
 from natdeploy.models.probes import mark
+from natdeploy.onnx_files.normalisation import PixelNormalisation
 from natdeploy.onnx_files.probes import PROBE
 from natdeploy.ops.onnx_nodes import OPSET
 from natdeploy.ops.spec import DOMAIN, DOMAIN_VERSION, PACKED, SPLIT, Neighborhood
@@ -30,19 +32,24 @@ PAD_TO_EXTENTS, PAD_TO_MULTIPLE, CROP_LIKE = "PadToExtents", "PadToMultiple", "C
 
 
 class _ExportableModel(nn.Module):
-    """Named outputs as a tuple, inner tensors marked."""
+    """Named outputs as a tuple, inner tensors marked; ``normalisation`` comes before the model where there is one."""
 
-    def __init__(self, model: nn.Module, outputs: Sequence[str]) -> None:
+    def __init__(self, model: nn.Module, outputs: Sequence[str], normalisation: nn.Module | None) -> None:
         super().__init__()
-        self.model, self.outputs = model, tuple(outputs)
+        self.model, self.outputs, self.normalisation = model, tuple(outputs), normalisation
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
+        if self.normalisation is not None:
+            pixel_values = mark(NORMALISED, self.normalisation(pixel_values))
         found = self.model(pixel_values, self.outputs, mark)
         return tuple(found[name] for name in self.outputs)
 
 
 def graph_from_model(
-    model: NeighborhoodAttentionTransformer, outputs: Sequence[str], shape: Sequence[int | str]
+    model: NeighborhoodAttentionTransformer,
+    outputs: Sequence[str],
+    shape: Sequence[int | str],
+    normalisation: PixelNormalisation | None = None,
 ) -> ir.Model:
     """Trace ``model``.
 
@@ -52,6 +59,7 @@ def graph_from_model(
         model: The model, in eval mode.
         outputs: Names of the outputs.
         shape: Shape of ``pixel_values``; a name stands for an axis that stays free.
+        normalisation: Comes before the model, and takes uint8.
 
     Returns:
         A model whose attention, probes and computed shapes are bare nodes of our domain.
@@ -62,8 +70,8 @@ def graph_from_model(
     smallest = 2 * model.config.patch_size * 2**model.config.num_stages
     free = {i: torch.export.Dim(x, min=2 if i == 0 else smallest) for i, x in enumerate(shape) if isinstance(x, str)}
     example = [x if isinstance(x, int) else 2 if i == 0 else smallest + 32 * i for i, x in enumerate(shape)]
-    pixels = torch.zeros(example)
-    module = _ExportableModel(model, outputs).eval()
+    pixels = torch.zeros(example, dtype=torch.float32 if normalisation is None else torch.uint8)
+    module = _ExportableModel(model, outputs, normalisation).eval()
     with _quiet_exporter(), torch.no_grad():
         program = torch.export.export(module, (pixels,), dynamic_shapes=({**free},) if free else None)
         program = program.run_decompositions(_decompositions())

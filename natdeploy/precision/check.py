@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from natdeploy.environment import is_installed
 from natdeploy.errors import NatdeployError
+from natdeploy.input_format import INPUT_FORMATS
 from natdeploy.onnx_files.attention_nodes import attention_nodes
 from natdeploy.onnx_files.forms import convert_form
 from natdeploy.onnx_files.metadata import KEY, metadata_from_properties
@@ -103,24 +104,26 @@ class _TooLargeError(Exception):
 
 
 def _noise(model: ir.Model) -> dict[str, Array] | None:
-    """Give one image of standard normal noise, of the smallest size allowed; None for models of unknown shape."""
+    """Give one image of noise, of the smallest size allowed; None for models of unknown shape."""
+    generator = np.random.default_rng(0)
     if KEY in model.metadata_props:
         metadata = metadata_from_properties(model.metadata_props, "the model")
-        limits, name = metadata.size_limits, "pixel_values"
-        shape: tuple[Any, ...] = (limits.batch or 1, metadata.config.num_channels, *limits.minimum)
-    else:
-        values = [value for value in model.graph.inputs if not value.is_initializer()]
-        if len(values) != 1 or values[0].shape is None or values[0].dtype != ir.DataType.FLOAT or not values[0].name:
-            return None
-        name, dims = values[0].name, list(values[0].shape)
-        shape = tuple(dim if isinstance(dim, int) else 1 if i == 0 else None for i, dim in enumerate(dims))
-    if None in shape:
+        limits, channels = metadata.size_limits, metadata.config.num_channels
+        noise = INPUT_FORMATS[metadata.preprocessing.input_format].noise
+        return {"pixel_values": noise(generator, limits.batch or 1, channels, limits.minimum)}
+    values = [value for value in model.graph.inputs if not value.is_initializer()]
+    if len(values) != 1 or values[0].shape is None or values[0].dtype != ir.DataType.FLOAT or not values[0].name:
         return None
-    return {name: np.random.default_rng(0).standard_normal(shape).astype(np.float32)}
+    name, dims = values[0].name, list(values[0].shape)
+    shape: tuple[Any, ...] = tuple(dim if isinstance(dim, int) else None if i else 1 for i, dim in enumerate(dims))
+    return None if None in shape else {name: generator.standard_normal(shape).astype(np.float32)}
 
 
 def _pixels(inputs: Mapping[str, Array]) -> int:
-    return max(array.size // array.shape[1] if array.ndim > 1 else array.size for array in inputs.values())
+    def channels(array: Array) -> int:
+        return array.shape[-1 if array.dtype == np.uint8 else 1] if array.ndim > 1 else 1
+
+    return max(array.size // channels(array) for array in inputs.values())
 
 
 def _half_tensors(before: ir.Model, after: ir.Model, dtype: ir.DataType) -> list[str]:

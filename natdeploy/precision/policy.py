@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 import onnx_ir as ir
 
 from natdeploy.errors import NatdeployError
+from natdeploy.input_format import NORMALISED
 from natdeploy.ops.spec import DOMAIN, OPERATORS
 
 # By the names of the command line.
@@ -75,6 +76,7 @@ _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 NORMS, SOFTMAX, SUMS, OTHERS = "norms", "softmax", "sums over pixels", "operators without a half type"
 ATTENTION, CLASSIFIER = "inside of attention (scores, bias, sums)", "classifier"
+NORMALISATION = "normalisation of pixels"
 _BY_OP_TYPE = (
     (re.compile(r"\w+Normalization"), NORMS),
     (re.compile(r"(Log)?Softmax"), SOFTMAX),
@@ -91,6 +93,7 @@ def nodes_of_policy(model: ir.Model, probes: Sequence[str]) -> dict[ir.Node, str
     """
     computed = computed_values(model.graph)
     kept = {node: reason for node in model.graph if (reason := _reason_by_type(node, computed)) is not None}
+    kept |= dict.fromkeys(_normalisation(model.graph, computed, probes), NORMALISATION)
     for node in _classifier(model.graph, computed):
         kept.setdefault(node, CLASSIFIER)
     names = {*probes, *(output.name for output in model.graph.outputs)}
@@ -189,6 +192,15 @@ def _classifier(graph: ir.Graph, computed: set[ir.Value]) -> Iterator[ir.Node]:
         yield node
         if node.op_type not in _WEIGHTED and not node.op_type.startswith("Reduce") and node.domain == "":
             front += [value for value in node.inputs if value is not None and value in computed]
+
+
+def _normalisation(graph: ir.Graph, computed: set[ir.Value], probes: Sequence[str]) -> Iterator[ir.Node]:
+    """Walk back from what the model takes, in a file that takes pixels, to these."""
+    front = [node for node in graph if NORMALISED in probes and node.outputs[0].name == NORMALISED]
+    while front:
+        node = front.pop()
+        yield node
+        front += [producer for value in node.inputs if value in computed and (producer := value.producer()) is not None]
 
 
 def _leads_into(node: ir.Node, kept: dict[ir.Node, str], names: set[str | None]) -> bool:

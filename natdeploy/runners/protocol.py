@@ -76,8 +76,13 @@ class ArtifactRunner(Runner, Protocol):
         ...
 
 
-def check_inputs(runner: Runner, inputs: Mapping[str, Array]) -> None:
+def check_inputs(runner: Runner, inputs: Mapping[str, Array], dtypes: Sequence[str] = ()) -> None:
     """Compare names, dtypes and fixed dimensions with what the runner takes; all problems at once.
+
+    Args:
+        runner: Whose inputs.
+        inputs: What it is to be given.
+        dtypes: Dtypes that do for each input, beside its own.
 
     Raises:
         NatdeployError: If anything does not fit.
@@ -94,8 +99,9 @@ def check_inputs(runner: Runner, inputs: Mapping[str, Array]) -> None:
         if wrong_size:
             shape = "x".join(map(str, spec.shape))
             problems.append(f"'{spec.name}' is {'x'.join(map(str, array.shape))}, the model takes {shape}")
-        if array.dtype != np.dtype(spec.dtype):
-            problems.append(f"'{spec.name}' is {array.dtype}, the model takes {spec.dtype}")
+        if array.dtype not in [np.dtype(name) for name in (spec.dtype, *dtypes)]:
+            meaning = " (pixels as they are, 0 to 255)" if spec.dtype == "uint8" else ""
+            problems.append(f"'{spec.name}' is {array.dtype}, the model takes {spec.dtype}{meaning}")
     if problems:
         raise NatdeployError(f"the inputs do not fit {runner.name}", got="; ".join(problems))
 

@@ -67,7 +67,7 @@ def _arrays(path: Path) -> dict[str, Array]:
 
 def _checked_pixels(pixels: Array, where: str) -> Array:
     problem = None
-    if pixels.ndim != 4 or pixels.dtype.kind != "f":
+    if pixels.ndim != 4 or (pixels.dtype.kind != "f" and pixels.dtype != np.uint8):
         problem = f"{pixels.dtype} {list(pixels.shape)}"
     elif not pixels.size:
         problem = f"no pixels: {list(pixels.shape)}"
@@ -75,9 +75,12 @@ def _checked_pixels(pixels: Array, where: str) -> Array:
         problem = "NaN or infinity among them, with which every output would agree"
     if problem is not None:
         raise NatdeployError(
-            f"'pixel_values' in {where} are no images", got=problem, needed="float32 [batch, channels, height, width]"
+            f"'pixel_values' in {where} are no images",
+            got=problem,
+            needed="float32 [batch, channels, height, width], or uint8 [batch, height, width, channels] for files that "
+            "take pixels",
         )
-    return pixels.astype(np.float32, copy=False)
+    return pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32, copy=False)
 
 
 def record_reference(

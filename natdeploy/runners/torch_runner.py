@@ -51,7 +51,7 @@ class TorchRunner:
 
         from natdeploy.models.probes import Recorder
 
-        check_inputs(self, inputs)
+        check_inputs(self, inputs, ("float64",))
         check_probes(self, probes)
         recorder = Recorder(frozenset(probes))
         pixels = torch.from_numpy(inputs["pixel_values"]).to(next(self._model.parameters()).dtype)

@@ -60,7 +60,7 @@ class TransformersRunner:
         """Compute all outputs."""
         import torch
 
-        check_inputs(self, inputs)
+        check_inputs(self, inputs, ("float64",))
         check_probes(self, probes)
         pixels = torch.from_numpy(inputs["pixel_values"]).to(next(self._model.parameters()).dtype)
         with torch.inference_mode():

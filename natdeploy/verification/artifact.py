@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from natdeploy.environment import JOBS, is_installed, require
 from natdeploy.errors import ContradictionError, MissingDependencyError, NatdeployError
 from natdeploy.onnx_files.files import check_target
 from natdeploy.onnx_files.metadata import Metadata
 from natdeploy.runners import EngineUse, Runner, is_plan, runner_for_artifact
+from natdeploy.runners.normalising_runner import NormalisingRunner
 from natdeploy.runners.protocol import Array
 from natdeploy.runners.recorded import RecordedRunner, batches_from_npz, record_reference
 from natdeploy.verification.inputs import ImageBatches, batches_of_noise, image_paths
 from natdeploy.verification.report import VerifyReport
 from natdeploy.verification.tolerances import tolerance_for
 from natdeploy.verification.two_runners import Inputs, verify
+
+if TYPE_CHECKING:
+    from natdeploy.checkpoints import Checkpoint
 
 Batches = Sequence[dict[str, Array]]
 
@@ -150,6 +155,13 @@ def _reference(request: VerifyRequest, metadata: Metadata) -> tuple[Runner, str 
     if request.against is not None:
         recorded = RecordedRunner(request.against, metadata.outputs)
         return recorded, recorded.checkpoint_sha256
+    reference, checkpoint = _reference_of_checkpoint(request, metadata)
+    if metadata.preprocessing.input_format == "uint8-nhwc":  # as the checkpoint says, not as the file believes
+        reference = NormalisingRunner(reference, checkpoint.preprocessing)
+    return reference, checkpoint.sha256
+
+
+def _reference_of_checkpoint(request: VerifyRequest, metadata: Metadata) -> tuple[Runner, Checkpoint]:
     assert request.checkpoint is not None
     from natdeploy.checkpoints import weights_from_checkpoint
 
@@ -161,12 +173,12 @@ def _reference(request: VerifyRequest, metadata: Metadata) -> tuple[Runner, str 
         from natdeploy.runners.transformers_runner import TransformersRunner
 
         directory = path_of_checkpoint(request.checkpoint)
-        return TransformersRunner(directory, metadata.outputs), weights_from_checkpoint(directory).sha256
+        return TransformersRunner(directory, metadata.outputs), weights_from_checkpoint(directory)
     require("export")
     from natdeploy.runners.torch_runner import TorchRunner
 
     checkpoint = weights_from_checkpoint(request.checkpoint, request.variant)
-    return TorchRunner(checkpoint, metadata.outputs), checkpoint.sha256
+    return TorchRunner(checkpoint, metadata.outputs), checkpoint
 
 
 def _inputs(request: VerifyRequest, reference: Runner, metadata: Metadata) -> tuple[Batches, str]:

@@ -10,6 +10,7 @@ from typing import overload
 import numpy as np
 
 from natdeploy.errors import NatdeployError
+from natdeploy.input_format import INPUT_FORMATS
 from natdeploy.onnx_files.metadata import Metadata
 from natdeploy.preprocessing import batch_from_images
 from natdeploy.runners.protocol import Array
@@ -70,7 +71,7 @@ class ImageBatches(Sequence[dict[str, Array]]):
 
 
 def batches_of_noise(metadata: Metadata, seed: int = 0) -> list[dict[str, Array]]:
-    """Seeded standard normal noise; several sizes where sizes are free, non-square ones among them."""
+    """Seeded noise, normal or random pixels; several sizes where sizes are free, non-square ones among them."""
     limits = metadata.size_limits
     generator = np.random.default_rng(seed)
     batch = limits.batch_near(2)
@@ -85,7 +86,5 @@ def batches_of_noise(metadata: Metadata, seed: int = 0) -> list[dict[str, Array]
             f"noise for a batch of {batch} images of {limits} would not fit into memory",
             next_step="Give smaller inputs with --inputs",
         )
-    return [
-        {"pixel_values": generator.standard_normal((batch, channels, *size)).astype(np.float32)}
-        for size in dict.fromkeys(sizes)
-    ]
+    noise = INPUT_FORMATS[metadata.preprocessing.input_format].noise
+    return [{"pixel_values": noise(generator, batch, channels, size)} for size in dict.fromkeys(sizes)]

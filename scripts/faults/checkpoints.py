@@ -56,10 +56,11 @@ _RECIPES = planted("recipes", "natdeploy/checkpoints/preprocessor_config.py", (
 _PREPROCESSING = planted("preprocessing", "natdeploy/preprocessing.py", (
     (tests.PREPROCESSING,),
     {
-        "channels-reversed": ("normalised.transpose(2, 0, 1)", "normalised[..., ::-1].transpose(2, 0, 1)"),
-        "mean-and-std-swapped": ("np.asarray(recipe.mean, np.float32)) / np.asarray(recipe.std,",
-                                 "np.asarray(recipe.std, np.float32)) / np.asarray(recipe.mean,"),
-        "value-range-ignored": ("recipe.value_range / 255", "1 / 255"),
+        "channels-reversed": ("reshape(height, width, -1)", "reshape(height, width, -1)[..., ::-1]"),
+        "mean-and-std-swapped": ("(recipe.value_range / 255, recipe.mean, recipe.std)",
+                                 "(recipe.value_range / 255, recipe.std, recipe.mean)"),
+        "value-range-ignored": ("(recipe.value_range / 255,", "(1 / 255,"),
+        "height-and-width-swapped": ("std, -1, -3))", "std, -1, -3).swapaxes(-1, -2))"),
         "crop-axes-swapped": ("    height, width = recipe.crop_size", "    width, height = recipe.crop_size"),
         "crop-rounded-down": ("round((size - crop) / 2)", "(size - crop) // 2"),
         "border-rounded-up": ("-((crop - size) // 2)", "-((crop - size + 1) // 2)"),

@@ -76,4 +76,44 @@ _NODES = planted("attention-nodes", "natdeploy/onnx_files/attention_nodes.py", (
     },
 ))  # fmt: skip
 
-FAULTS: tuple[Fault, ...] = (*_TRACING, *_SHAPE_OPS, *_PROBES, *_FORMS, *_NODES)
+_NORMALISATION = planted("normalisation", "natdeploy/onnx_files/normalisation.py", (
+    (tests.PIXEL_VALUES,),
+    {
+        "mean-and-std-swapped": ("np.array(recipe.mean), np.array(recipe.std)",
+                                 "np.array(recipe.std), np.array(recipe.mean)"),
+        "scale-missing": ("(pixels.to(torch.float32) - self.mean) * self.scale",
+                          "pixels.to(torch.float32) / 255 - self.mean / 255"),
+        "value-range-ignored": ("recipe.value_range / 255 / std", "1 / 255 / std"),
+        "mean-not-in-grey-levels": ("mean * 255 / recipe.value_range", "mean * 255"),
+        "mean-after-the-scale": ("(pixels.to(torch.float32) - self.mean) * self.scale",
+                                 "pixels.to(torch.float32) * self.scale - self.mean"),
+    },
+), (
+    (tests.PIXEL_FILES,),
+    {
+        "channels-reversed": ("pixels.to(torch.float32) - ", "pixels.flip(-1).to(torch.float32) - "),
+        "height-and-width-swapped": ("permute(0, 3, 1, 2)", "permute(0, 3, 2, 1).reshape(normalised.shape[0], "
+                                     "normalised.shape[3], normalised.shape[1], normalised.shape[2])"),
+        "calculated-before-the-cast": ("pixels.to(torch.float32)", "pixels.flip(-1).flip(-1).to(torch.float32)"),
+    },
+))  # fmt: skip
+
+_INPUT_FORMAT = planted("input-format", "natdeploy/input_format.py", (
+    (tests.INPUT_FORMATS,),
+    {
+        "axes-of-the-other": ('InputFormat("uint8", "NHWC")', 'InputFormat("uint8", "NCHW")'),
+        "height-and-width-swapped": ('"H": height, "W": width}', '"H": width, "W": height}'),
+        "sizes-by-the-order-of-the-other": ('for axis in "NHW")', 'for axis in "NWH")'),
+    },
+))  # fmt: skip
+
+_NORMALISING_RUNNER = planted("normalising-runner", "natdeploy/runners/normalising_runner.py", (
+    (tests.PIXEL_REFERENCE,),
+    {
+        "rounded-to-float16": ('self._recipe, "float64")', 'self._recipe, "float16").astype("float64")'),
+        "inner-tensor-of-the-pixels": ("{NORMALISED: pixels}", '{NORMALISED: inputs["pixel_values"]}'),
+    },
+))  # fmt: skip
+
+FAULTS: tuple[Fault, ...] = (*_TRACING, *_SHAPE_OPS, *_PROBES, *_FORMS, *_NODES, *_NORMALISATION, *_INPUT_FORMAT,
+                             *_NORMALISING_RUNNER)  # fmt: skip

@@ -18,6 +18,8 @@ _POLICY = planted("precision", "natdeploy/precision/policy.py", (
         "maps-taken-for-logits": ("len(o.shape) <= 2", "len(o.shape) <= 3"),
         "one-use-in-attention-is-enough": ("inside = all(", "inside = any("),
         "attention-does-not-end-at-probes": (" and not any(output.name in names for output in node.outputs)", ""),
+        "pixels-normalised-in-half": ("kept |= dict.fromkeys(_normalisation(model.graph, computed, probes), "
+                                      "NORMALISATION)", "_normalisation(model.graph, computed, probes)"),
         "shapes-count-as-numbers": ('if node.op_type not in ("Shape", "Size") and any(', "if any("),
         "layer-of-the-probe-before": ("layers: dict[ir.Node, str] = {}\n    for node in reversed(list(model.graph)):",
                                       "layers: dict[ir.Node, str] = {}\n    for node in list(model.graph):"),

@@ -53,6 +53,14 @@ SHAPE_OPS = Selection("shape ops", ("tests/onnx_files/test_shape_ops.py",), _EXP
 REFUSED_OPS = Selection("refused ops", ("tests/ops/test_onnx_forms.py", "-k", "refused"), _OPS)
 HALF_OPS = Selection("half precision", ("tests/ops/test_onnx_forms.py", "-k", "computed_in_float32"), _OPS)
 
+_PIXELS = "tests/onnx_files/test_pixel_files.py"
+PIXEL_VALUES = Selection("pixel values", (_PIXELS, "-k", "every_pixel_value"), (_PIXELS,))
+PIXEL_FILES = Selection("files of pixels", (_PIXELS, "-k", "first_layers or (one_cast and fp32)"), (_PIXELS,))
+PIXEL_REFERENCE = Selection("reference of pixels", (_PIXELS, "-k", "reference"), (_PIXELS,))
+INPUT_FORMATS = Selection("input formats", ("tests/test_input_format.py",), ("tests/engines/test_profiles.py", _PIXELS))
+_VERIFIED = "tests/cli/test_pixel_files.py"
+VERIFIED_PIXELS = Selection("verified pixels", (_VERIFIED, "-k", "another_normalisation"), (_VERIFIED,))
+
 COMPAT = Selection("compat", ("tests/compat/test_natten_functions.py",), ("tests/compat",))
 
 _CHECKPOINTS = ("tests/checkpoints",)

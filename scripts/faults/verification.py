@@ -47,4 +47,12 @@ _REPORT = planted("report", "natdeploy/verification/report.py", (
     },
 ))  # fmt: skip
 
-FAULTS: tuple[Fault, ...] = (*_COMPARISON, *_TWO_RUNNERS, *_REPORT)
+_ARTIFACT = planted("verified-pixels", "natdeploy/verification/artifact.py", (
+    (tests.VERIFIED_PIXELS,),
+    {
+        "normalised-as-the-file-says": ("NormalisingRunner(reference, checkpoint.preprocessing)",
+                                        "NormalisingRunner(reference, metadata.preprocessing)"),
+    },
+))  # fmt: skip
+
+FAULTS: tuple[Fault, ...] = (*_COMPARISON, *_TWO_RUNNERS, *_REPORT, *_ARTIFACT)

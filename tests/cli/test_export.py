@@ -49,6 +49,7 @@ def test_json_is_all_of_stdout(tmp_path):
         "form": "plugin",
         "precision": "float32",
         "attention_layers": 5,
+        "input_format": "float32-nchw",
         "image_sizes": "32x32",
         "batch": "any",
         "outputs": ["pooled", "logits"],

@@ -17,6 +17,8 @@ from natdeploy.checkpoints import weights_from_checkpoint
 from natdeploy.compat import install, natten_has_the_functions
 from natdeploy.errors import NatdeployError
 from natdeploy.models.outputs import available_outputs
+from natdeploy.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from natdeploy.runners.normalising_runner import NormalisingRunner
 from natdeploy.runners.torch_runner import TorchRunner
 from natdeploy.runners.transformers_runner import TransformersRunner
 
@@ -126,6 +128,17 @@ def test_weights_that_do_not_fit_the_class_are_refused_not_filled_in(tmp_path: P
     (directory / "config.json").write_text(json.dumps(config | {"architectures": ["NatForImageClassification"]}))
     with pytest.raises(NatdeployError, match=r"do not fit NatForImageClassification.*missing_keys.*classifier\.weight"):
         TransformersRunner(directory, ["pooled"])
+
+
+def test_pixels_are_normalised_for_both_references():
+    checkpoint = weights_from_checkpoint(GOLDEN / "hf_nat")
+    pixels = np.random.default_rng(4).integers(0, 256, (2, 53, 70, 3), np.uint8)
+    mean, std = (np.reshape(values, (3, 1, 1)) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    by_hand = (pixels.transpose(0, 3, 1, 2) / 255 - mean) / std
+    for runner in (TransformersRunner(GOLDEN / "hf_nat", ["logits"]), TorchRunner(checkpoint, ["logits"])):
+        expected = runner.run({"pixel_values": by_hand})["logits"]
+        found = NormalisingRunner(runner, checkpoint.preprocessing).run({"pixel_values": pixels})["logits"]
+        np.testing.assert_allclose(found, expected, atol=1e-11 * np.abs(expected).max(), rtol=0)
 
 
 def test_the_report_says_what_ran():

@@ -9,6 +9,7 @@ from golden import GOLDEN, MODELS
 
 from natdeploy.checkpoints import weights_from_checkpoint
 from natdeploy.errors import NatdeployError
+from natdeploy.input_format import INPUT_FORMATS
 from natdeploy.models.config import ModelConfig
 from natdeploy.models.outputs import default_outputs
 from natdeploy.models.variants import VARIANTS
@@ -69,6 +70,31 @@ def test_a_model_of_channels_that_no_image_has_comes_back():
     assert metadata_from_json(written.to_json(), "test") == written
 
 
+def test_a_file_that_takes_pixels_comes_back():
+    recipe = dataclasses.replace(Preprocessing.of_imagenet(224), input_format="uint8-nhwc")
+    limits = SizeLimits((64, 64), (512, 512), 3, input_format="uint8-nhwc")
+    written = metadata_of(VARIANTS["nat_mini"].config, recipe, size_limits=limits)
+    assert metadata_from_json(written.to_json(), "test") == written
+
+
+def test_documents_from_before_there_were_input_formats_are_of_float32():
+    written = metadata_of(VARIANTS["nat_mini"].config, Preprocessing.of_imagenet(224))
+    document = json.loads(written.to_json())
+    assert document["preprocessing"].pop("input_format") == "float32-nchw"
+    assert metadata_from_json(json.dumps(document), "test") == written
+
+
+@pytest.mark.parametrize(
+    ("channels", "input_format", "says"),
+    [(4, "uint8-nhwc", "uint8-nhwc for 4 channels, which no image has"), (3, "int8", "preprocessing.input_format")],
+)
+def test_an_input_format_that_cannot_be_is_refused(channels, input_format, says):
+    config = dataclasses.replace(VARIANTS["nat_mini"].config, num_channels=channels)
+    recipe = dataclasses.replace(Preprocessing.of_imagenet(224, num_channels=channels), input_format=input_format)
+    with pytest.raises(NatdeployError, match=f"damaged.*{says}"):
+        metadata_from_json(metadata_of(config, recipe).to_json(), "test")
+
+
 def test_the_same_content_is_the_same_text():
     config = VARIANTS["nat_mini"].config
     one, other = (metadata_of(config, Preprocessing.of_imagenet(224)).to_json() for _ in range(2))
@@ -84,6 +110,7 @@ def test_the_schema_describes_what_the_code_has():
     recipe = {field.name for field in dataclasses.fields(Preprocessing)}
     assert set(fields["preprocessing"]["properties"]) == recipe | {"antialias"}
     assert fields["form"]["enum"] == sorted(FORMS)
+    assert fields["preprocessing"]["properties"]["input_format"]["enum"] == list(INPUT_FORMATS)
     assert SCHEMA["$defs"]["pixels"]["maximum"] == MAX_IMAGE_SIZE
     document = json.loads(metadata_of(VARIANTS["nat_mini"].config, Preprocessing.of_imagenet(224)).to_json())
     assert set(document) == set(fields) == set(SCHEMA["required"])

@@ -28,14 +28,17 @@ def test_every_variant_is_exported_at_its_own_size_by_default(name, form):
 def test_sizes_and_batches():
     assert ExportSettings(image_size=(64, 96), batch=2).size_limits(MINI) == SizeLimits((64, 96), (64, 96), 2)
     assert ExportSettings(dynamic_size=(32, 512)).size_limits(MINI) == SizeLimits((32, 32), (512, 512))
+    limits = ExportSettings(image_size=(64, 96), input_format="uint8-nhwc").size_limits(MINI)
+    assert limits == SizeLimits((64, 96), (64, 96), input_format="uint8-nhwc")
     own = (ISOTROPIC.image_size,) * 2
     assert ExportSettings(image_size=own).size_limits(ISOTROPIC) == SizeLimits(own, own)
 
 
 def test_all_problems_are_listed_together():
     with pytest.raises(NatdeployError) as raised:
-        ExportSettings(form="best", batch=0, image_size=(16, 20000)).size_limits(ISOTROPIC)
-    for part in ("form 'best'", "batch 0", "16x20000 is below 32", "beyond 16384", "fixed map of 14x14 patches"):
+        ExportSettings(form="best", batch=0, image_size=(16, 20000), input_format="nhwc").size_limits(ISOTROPIC)
+    parts = ("form 'best'", "batch 0", "16x20000 is below 32", "beyond 16384", "fixed map of 14x14 patches")
+    for part in (*parts, "input format 'nhwc' is none of float32-nchw, uint8-nhwc"):
         assert part in str(raised.value)
 
 

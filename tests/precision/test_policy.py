@@ -11,6 +11,7 @@ from natdeploy.precision.policy import (
     CALCULATES,
     CLASSIFIER,
     MOVES,
+    NORMALISATION,
     NORMS,
     OTHERS,
     SOFTMAX,
@@ -54,6 +55,20 @@ def test_norms_softmax_sums_and_unknown_operators_stay():
         y=("N", 2, 4),
     )
     assert found == {"a": NORMS, "b": SOFTMAX, "c": SUMS, "d": OTHERS}
+
+
+def test_what_makes_the_models_input_from_pixels_stays():
+    text = """
+        a = Cast <to = 1> (x)
+        b = Sub (a, bias)
+        c = Mul (b, bias)
+        normalised = Transpose <perm = 0 2 1> (c)
+        e = Mul (normalised, scale)
+        y = Relu (e)
+        """
+    of_pixels = dict.fromkeys(("a", "b", "c", "normalised"), NORMALISATION)
+    assert reasons(text, ("normalised", "e"), y=("N", 2, 4)) == of_pixels
+    assert reasons(text, ("e",), y=("N", 2, 4)) == {}  # another file's tensor of that name means nothing
 
 
 def test_the_classifier_is_what_leads_to_a_flat_output():

@@ -89,6 +89,16 @@ def test_a_file_of_other_people_will_do(tmp_path):
         "recorded outputs (recorded in r.npz)", {}, None)  # fmt: skip
 
 
+def test_pixels_stay_pixels(tmp_path):
+    pixels = PIXELS.astype(np.uint8).transpose(0, 2, 3, 1)
+    record_reference(tmp_path / "r.npz", Reference(), [{"pixel_values": pixels}], [{"logits": np.ones((2, 7))}])
+    runner = RecordedRunner(tmp_path / "r.npz")
+    assert runner.inputs == (TensorSpec("pixel_values", "uint8", (2, 4, 5, 3)),)
+    assert runner.run({"pixel_values": pixels.copy()})["logits"].shape == (2, 7)
+    with pytest.raises(NatdeployError, match="recorded with"):
+        runner.run({"pixel_values": pixels[:, ::-1]})
+
+
 def test_the_description_is_json(recording):
     with np.load(recording, allow_pickle=False) as archive:
         document = json.loads(str(archive["natdeploy.reference"]))
