@@ -174,16 +174,6 @@ Metadata metadata_from(const Field& document, const std::string& source) {
   return metadata;
 }
 
-std::vector<Tensor> tensors_from(const Field& field) {
-  std::vector<Tensor> result;
-  for (const Field& item : field.items()) {
-    Tensor tensor{item["name"].text(), item["dtype"].text(), {}};
-    for (const Field& size : item["shape"].items()) tensor.shape.push_back(size.integer(-1, INT32_MAX));
-    result.push_back(tensor);
-  }
-  return result;
-}
-
 Engine engine_from(const Field& field, const std::string& source) {
   check_schema(field, source);
   Engine engine;
@@ -193,17 +183,8 @@ Engine engine_from(const Field& field, const std::string& source) {
   engine.version = field["version"].text();
   engine.version_compatible = field["options"]["version_compatible"].boolean();
   engine.machine = field["platform"]["machine"].text();
-  engine.plugin_needed = !field["plugin"].is_null() && !field["plugin"]["embedded"].boolean();
-  engine.inputs = tensors_from(field["inputs"]);
-  engine.outputs = tensors_from(field["outputs"]);
-  const std::vector<Field> profiles = field["profiles"].items();
-  if (!profiles.empty() && profiles[0].has("pixel_values")) {
-    const std::vector<Field> largest = profiles[0]["pixel_values"]["max"].items();
-    if (largest.empty()) profiles[0].refuse("has no dimensions");
-    engine.largest_batch = static_cast<int>(largest[0].integer(1, INT32_MAX));
-  } else if (!engine.inputs.empty() && !engine.inputs[0].shape.empty()) {
-    engine.largest_batch = static_cast<int>(std::max<int64_t>(engine.inputs[0].shape[0], 1));
-  }
+  engine.plugin_needed = !field["plugin"].is_null();
+  engine.plugin_embedded = engine.plugin_needed && field["plugin"]["embedded"].boolean();
   return engine;
 }
 

@@ -17,22 +17,14 @@ struct Metadata {
   std::optional<int> batch;         // none where the file takes any
 };
 
-struct Tensor {
-  std::string name;
-  std::string dtype;
-  std::vector<int64_t> shape;  // -1 where a dimension is free
-};
-
 struct Engine {
   uint64_t plan_bytes = 0;
   std::string backend;  // tensorrt or tensorrt-rtx
-  std::string version;
+  std::string version;  // of TensorRT: 10.15.1.29
   bool version_compatible = false;
-  std::string machine;         // x86_64 or aarch64
-  bool plugin_needed = false;  // by nodes of the plan, and not carried by the plan itself
-  int largest_batch = 1;       // of the first profile
-  std::vector<Tensor> inputs;
-  std::vector<Tensor> outputs;
+  std::string machine;           // x86_64 or aarch64
+  bool plugin_needed = false;    // by nodes of the plan
+  bool plugin_embedded = false;  // in the plan
 };
 
 struct Sidecar {

@@ -147,8 +147,8 @@ Image resized_to_nearest(const Image& image, int height, int width) {
   return result;
 }
 
-// Pillow's order, which shows, since what lies between the passes is rounded to 8 bits: columns first, but from Pillow 13
-// on (its pull request 9549) rows first where the height loses more than twice the pixels that the width loses.
+// Pillow's order, which shows, since what lies between the passes is rounded to 8 bits: columns first, but from Pillow
+// 13 on (its pull request 9549) rows first where the height loses more than twice the pixels that the width loses.
 Image resized(Image image, int height, int width, Filter filter) {
   if (image.height == height && image.width == width) return image;
   if (filter == Filter::kNearest) return resized_to_nearest(image, height, width);

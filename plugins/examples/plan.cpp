@@ -1,0 +1,75 @@
+#include "plan.h"
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "images.h"
+#include "problem.h"
+
+namespace natdeploy::examples {
+namespace {
+
+constexpr uint64_t kLargestSidecar = uint64_t{1} << 26;
+constexpr uint64_t kLargestPlan = uint64_t{1} << 36;
+
+#if defined(__aarch64__)
+constexpr char kMachine[] = "aarch64";
+#else
+constexpr char kMachine[] = "x86_64";
+#endif
+
+std::string title_of(const std::string& backend) {
+  return backend == "tensorrt-rtx" ? "TensorRT for RTX" : backend == "tensorrt" ? "TensorRT" : "'" + backend + "'";
+}
+
+void check_backend(const Engine& engine, const Backend& backend, const std::string& path) {
+  if (engine.backend != backend.name) {
+    throw Problem("'" + path + "' is a plan of " + title_of(engine.backend) + ", and this program is linked with " +
+                  backend.title + ": build the plan for it, or this program with the other.");
+  }
+  if (std::atoi(backend.version.c_str()) != backend.compiled_major) {
+    throw Problem("This program was compiled for " + backend.title + " " + std::to_string(backend.compiled_major) +
+                  ", and the library that it found is " + backend.version + ": compile it with the headers of that.");
+  }
+  if (engine.version != backend.version && !engine.version_compatible) {
+    throw Problem("'" + path + "' was built by " + backend.title + " " + engine.version + ", and " + backend.version +
+                  " is here: build it again with `natdeploy build-engine`.");
+  }
+  if (engine.machine != kMachine) {
+    throw Problem("'" + path + "' was built for " + engine.machine + ", and this is " + kMachine + ".");
+  }
+}
+
+}  // namespace
+
+Plan plan_from_file(const std::string& path, const Backend& backend) {
+  const std::string beside = path + ".json";
+  if (std::filesystem::exists(path) && !std::filesystem::exists(beside)) {
+    throw Problem("There is no sidecar '" + beside + "', which says how images become the plan's input: copy it with " +
+                  "the plan from where `natdeploy build-engine` wrote both.");
+  }
+  Plan plan;
+  plan.bytes = bytes_from_file(path, kLargestPlan);
+  const std::vector<uint8_t> text = bytes_from_file(beside, kLargestSidecar);
+  plan.sidecar = sidecar_from_json(std::string(text.begin(), text.end()), beside);
+  if (plan.bytes.size() != plan.sidecar.engine.plan_bytes) {
+    throw Problem("'" + path + "' has " + std::to_string(plan.bytes.size()) + " bytes, and its sidecar says " +
+                  std::to_string(plan.sidecar.engine.plan_bytes) + ": copy both from where they were built.");
+  }
+  check_backend(plan.sidecar.engine, backend, path);
+  return plan;
+}
+
+std::string plugin_path(const Engine& engine, const std::string& named) {
+  if (!engine.plugin_needed || engine.plugin_embedded) return {};
+  const char* variable = std::getenv("NATDEPLOY_PLUGIN_LIBRARY");
+  const std::string path = !named.empty() ? named : variable != nullptr ? variable : "";
+  if (path.empty()) {
+    throw Problem("This plan needs natdeploy's plugin library: name it with --plugin libnatdeploy_trt.so, or with "
+                  "the variable NATDEPLOY_PLUGIN_LIBRARY.");
+  }
+  if (!std::filesystem::is_regular_file(path)) throw Problem("There is no plugin library '" + path + "'.");
+  return std::filesystem::absolute(path);  // a bare name would be looked for among the system's libraries
+}
+
+}  // namespace natdeploy::examples

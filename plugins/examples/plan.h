@@ -1,0 +1,33 @@
+// A plan and its sidecar, and whether they fit each other and this program, before TensorRT sees them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "metadata.h"
+
+namespace natdeploy::examples {
+
+// The TensorRT that this program is linked with.
+struct Backend {
+  std::string name;   // as sidecars call it
+  std::string title;  // as people do
+  int compiled_major = 0;
+  std::string version;  // of the library that was loaded: 10.15.1.29
+};
+
+struct Plan {
+  Sidecar sidecar;
+  std::vector<uint8_t> bytes;
+};
+
+// Reads both; refuses a plan that is not the sidecar's, that this backend cannot run, or a backend that this program
+// was not compiled for.
+Plan plan_from_file(const std::string& path, const Backend& backend);
+
+// The plugin library that the plan needs: `named`, else what the variable NATDEPLOY_PLUGIN_LIBRARY names, as an
+// absolute path; empty where none is needed.
+std::string plugin_path(const Engine& engine, const std::string& named);
+
+}  // namespace natdeploy::examples
