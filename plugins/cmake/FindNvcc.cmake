@@ -1,7 +1,12 @@
-# Gives NATDEPLOY_NVCC, and NATDEPLOY_CUDA_LIBRARIES where the compiler does not find its libraries by itself.
+# Gives NATDEPLOY_NVCC, NATDEPLOY_NVCC_FLAGS where the compiler does not find its libraries by itself, and
+# NATDEPLOY_NVCC_WORKS.
 #
 # In this order: CMAKE_CUDA_COMPILER or CUDACXX, the cuda-toolkit Python package of NATDEPLOY_PYTHON, the system's nvcc.
 # The package keeps its libraries in lib, where nvcc looks in lib64.
+#
+# Where another machine is built for, CUDA's libraries must be that machine's. NATDEPLOY_CUDA_TARGET says where: a
+# folder of the toolkit's targets/ (aarch64-linux: Jetson with CUDA 12; sbsa-linux: every other aarch64), or any folder
+# with lib/.
 
 set(NATDEPLOY_OLDEST_CUDA 12.4)
 
@@ -34,7 +39,9 @@ function(natdeploy_try_nvcc nvcc reason)
   set(folder "${CMAKE_CURRENT_BINARY_DIR}/try_nvcc")
   file(WRITE "${folder}/try.cu" "__global__ void kernel() {}\n")
   set(command "${nvcc}" -std=c++20 -c try.cu -o try.o)
-  if(DEFINED ENV{CUDAHOSTCXX})
+  if(CMAKE_CUDA_HOST_COMPILER)
+    list(APPEND command -ccbin "${CMAKE_CUDA_HOST_COMPILER}")
+  elseif(DEFINED ENV{CUDAHOSTCXX})
     list(APPEND command -ccbin "$ENV{CUDAHOSTCXX}")
   endif()
   execute_process(COMMAND ${command} WORKING_DIRECTORY "${folder}" RESULT_VARIABLE failed ERROR_VARIABLE error OUTPUT_QUIET)
@@ -45,6 +52,29 @@ function(natdeploy_try_nvcc nvcc reason)
   endif()
 endfunction()
 
+# The flags that make an nvcc find the libraries of the machine that is built for.
+function(natdeploy_cuda_libraries nvcc flags)
+  get_filename_component(root "${nvcc}" DIRECTORY)
+  get_filename_component(root "${root}" DIRECTORY)
+  set(NATDEPLOY_CUDA_TARGET "" CACHE STRING
+    "CUDA's libraries to link: a folder of the toolkit's targets/, or any with lib/")
+  if(NATDEPLOY_CUDA_TARGET)
+    get_filename_component(target "${NATDEPLOY_CUDA_TARGET}" ABSOLUTE BASE_DIR "${root}/targets")
+    if(NOT EXISTS "${target}/lib/libcudart_static.a")
+      natdeploy_lacks("CUDA's libraries for ${CMAKE_SYSTEM_PROCESSOR} were not found: there is no "
+        "${target}/lib/libcudart_static.a. Install NVIDIA's package cuda-cross-sbsa or cuda-cross-aarch64 of nvcc's "
+        "version, or unpack the Python package nvidia-cuda-runtime for aarch64, and name the folder around its lib "
+        "with -DNATDEPLOY_CUDA_TARGET=... (docs/cpp.md).")
+      set(NATDEPLOY_MISSING "${NATDEPLOY_MISSING}" PARENT_SCOPE)
+    endif()
+    set(${flags} "-L${target}/lib" PARENT_SCOPE)
+  elseif(EXISTS "${root}/lib/libcudart_static.a")
+    set(${flags} "-L${root}/lib" PARENT_SCOPE)
+  endif()
+endfunction()
+
+set(NATDEPLOY_NVCC_WORKS OFF)
+set(NATDEPLOY_NVCC_FLAGS "")
 if(CMAKE_CUDA_COMPILER)
   set(NATDEPLOY_NVCC "${CMAKE_CUDA_COMPILER}")
 elseif(DEFINED ENV{CUDACXX})
@@ -70,10 +100,8 @@ else()
   natdeploy_try_nvcc("${NATDEPLOY_NVCC}" reason)
   if(reason)
     natdeploy_lacks("${reason}")
-  endif()
-  get_filename_component(nvcc_folder "${NATDEPLOY_NVCC}" DIRECTORY)
-  get_filename_component(nvcc_root "${nvcc_folder}" DIRECTORY)
-  if(EXISTS "${nvcc_root}/lib/libcudart_static.a")
-    set(NATDEPLOY_CUDA_LIBRARIES "${nvcc_root}/lib")
+  else()
+    set(NATDEPLOY_NVCC_WORKS ON)
+    natdeploy_cuda_libraries("${NATDEPLOY_NVCC}" NATDEPLOY_NVCC_FLAGS)
   endif()
 endif()

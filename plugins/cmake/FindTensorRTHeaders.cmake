@@ -24,7 +24,8 @@ if(TENSORRT_ROOT AND NOT NATDEPLOY_TENSORRT_HEADERS)
 elseif(NOT NATDEPLOY_TENSORRT_HEADERS)
   natdeploy_lacks("TensorRT's headers were not found. Either name a TensorRT SDK, 10.3 or newer, with TENSORRT_ROOT=..., or "
     "install the system package libnvinfer-headers-dev, or run scripts/fetch_tensorrt_headers, which needs cargo and "
-    "brings those of TensorRT 11.4 (5 MB) from the crate trtx-sys.")
+    "brings those of TensorRT 11.4 (5 MB) from the crate trtx-sys. The operator alone needs none of them: "
+    "-DNATDEPLOY_COMPONENTS=op.")
 elseif(NOT plugin_interface)
   natdeploy_lacks("TensorRT's headers in ${NATDEPLOY_TENSORRT_HEADERS} are older than 10. Name a TensorRT SDK, 10.3 or "
     "newer, with TENSORRT_ROOT=....")

@@ -144,6 +144,7 @@ inline int compute_capability() {
   if (cudaGetDevice(&device) != cudaSuccess ||
       cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
       cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) != cudaSuccess) {
+    (void)cudaGetLastError();  // it would be taken for the next launch's
     return 0;
   }
   return 10 * major + minor;
@@ -163,7 +164,10 @@ const char* launch(const char*, dim3 grid, unsigned threads, size_t shared_bytes
   if (shared_bytes > kSharedWithoutAsking) {
     const auto asked = cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                             static_cast<int>(shared_bytes));
-    if (asked != cudaSuccess) return cudaGetErrorString(asked);
+    if (asked != cudaSuccess) {
+      (void)cudaGetLastError();  // it would be taken for the next launch's
+      return cudaGetErrorString(asked);
+    }
   }
   kKernel<<<grid, threads, shared_bytes, stream>>>(arguments...);
   const auto launched = cudaGetLastError();

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "tensorrt/include/natdeploy/tensorrt_plugin.h"
 #include "tensorrt/logging.h"
 #include "tensorrt/manifest.h"
 #include "tensorrt/registration.h"
@@ -22,4 +23,4 @@ NATDEPLOY_EXPORT void setLoggerFinder(nvinfer1::ILoggerFinder* finder) noexcept 
   natdeploy::trt::use_logger_finder(finder, major);
 }
 
-NATDEPLOY_EXPORT const char* natdeploy_manifest() noexcept { return natdeploy::trt::manifest(); }
+NATDEPLOY_EXPORT const char* natdeploy_manifest(void) noexcept { return natdeploy::trt::manifest(); }

@@ -26,6 +26,7 @@ class _Attention(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("kernel_height", "kernel_width", "dilation_height", "dilation_width")),
         ("has_rpb", ctypes.c_int32),
         ("scale", ctypes.c_float),
+        ("reserved", ctypes.c_uint32),
     )
 
 
