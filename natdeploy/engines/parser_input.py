@@ -12,8 +12,8 @@ from pathlib import Path
 import onnx_ir as ir
 
 from natdeploy.engines.profiles import Dims
-from natdeploy.onnx_files.attention_nodes import attention_nodes
-from natdeploy.onnx_files.files import LARGEST_SINGLE_FILE, check_onnx, read_onnx, size_of_weights, write_onnx
+from natdeploy.onnx_files.attention_nodes import checked_model_and_attention
+from natdeploy.onnx_files.files import LARGEST_SINGLE_FILE, size_of_weights, write_onnx
 from natdeploy.onnx_files.metadata import KEY, Metadata, metadata_from_properties
 from natdeploy.ops.spec import DOMAIN
 from natdeploy.precision.check import NumbersCheck
@@ -56,9 +56,7 @@ def parser_input(source: Path, directory: Path, strip_functions: bool, precision
     Raises:
         NatdeployError: If the file cannot be read or converted, breaks ONNX's rules or the op's contract.
     """
-    model = read_onnx(source)
-    nodes = attention_nodes(model, source.name)  # our own rules first: they have the better words
-    check_onnx(source)
+    model, nodes = checked_model_and_attention(source)
     conversion = checked_conversion(model, precision, source.name) if precision != "fp32" else None
     metadata = metadata_from_properties(model.metadata_props, source.name) if KEY in model.metadata_props else None
     path = source

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import onnx_ir as ir
 
 from natdeploy.errors import NatdeployError
+from natdeploy.onnx_files.files import check_onnx, read_onnx
 from natdeploy.ops.spec import DOMAIN, DOMAIN_VERSION, OPERATORS, PACKED, AttributeType, Neighborhood
 
 _KINDS = {
@@ -54,6 +56,26 @@ class AttentionNode:
         """Spatial size of the map where all of it is fixed, else None."""
         known = tuple(e for e in self.extents if e is not None)
         return known if len(known) == len(self.extents) == self.rank else None
+
+
+def checked_model_and_attention(
+    path: Path, rule: Callable[[Sequence[AttentionNode], str], None] | None = None
+) -> tuple[ir.Model, tuple[AttentionNode, ...]]:
+    """Read a file that came from elsewhere, and check it: the op's nodes by our rules, then all of it by ONNX's.
+
+    Args:
+        path: The file.
+        rule: One more of ours; gets the nodes and what to call the file.
+
+    Raises:
+        NatdeployError: If it cannot be read, or breaks a rule; ours come first, as they have the better words.
+    """
+    model = read_onnx(path)
+    nodes = attention_nodes(model, path.name)
+    if rule is not None:
+        rule(nodes, path.name)
+    check_onnx(path)
+    return model, nodes
 
 
 def attention_nodes(model: ir.Model, source: str) -> tuple[AttentionNode, ...]:

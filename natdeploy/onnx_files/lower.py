@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from natdeploy.errors import NatdeployError
-from natdeploy.onnx_files.attention_nodes import AttentionNode, attention_nodes
-from natdeploy.onnx_files.files import check_onnx, check_target, read_onnx, write_onnx
+from natdeploy.onnx_files.attention_nodes import AttentionNode, checked_model_and_attention
+from natdeploy.onnx_files.files import check_target, write_onnx
 from natdeploy.onnx_files.forms import convert_form
 from natdeploy.onnx_files.memory import memory_of_this_machine
 from natdeploy.onnx_files.metadata import KEY, metadata_from_properties
@@ -37,11 +37,7 @@ def lowered_from_onnx(source: str | Path, path: str | Path, form: str = "portabl
     if form not in FORMS:
         raise NatdeployError(f"there is no form '{form}'", needed=", ".join(FORMS))
     check_target(path, ".onnx")
-    model = read_onnx(source)
-    nodes = attention_nodes(model, source.name)  # our own rules first: they have the better words
-    if form == "portable":
-        _check_memory(nodes, source.name)
-    check_onnx(source)
+    model, _ = checked_model_and_attention(source, _check_memory if form == "portable" else None)
     convert_form(model, form, source.name)
     if KEY in model.metadata_props:
         metadata = metadata_from_properties(model.metadata_props, source.name)

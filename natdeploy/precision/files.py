@@ -8,8 +8,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from natdeploy.onnx_files.attention_nodes import attention_nodes
-from natdeploy.onnx_files.files import check_onnx, check_target, read_onnx, write_onnx
+from natdeploy.onnx_files.attention_nodes import checked_model_and_attention
+from natdeploy.onnx_files.files import check_target, write_onnx
 from natdeploy.precision.check import NumbersCheck, check_numbers
 from natdeploy.precision.convert import PrecisionReport, convert_precision
 from natdeploy.precision.policy import HALVES
@@ -56,9 +56,7 @@ def converted_from_onnx(
     """
     source, path = Path(source), Path(path)
     check_target(path, ".onnx")
-    model = read_onnx(source)
-    attention_nodes(model, source.name)  # our own rules first: they have the better words
-    check_onnx(source)
+    model, _ = checked_model_and_attention(source)
     report, check = checked_conversion(model, precision, source.name, keep_float32)
     return ConversionSummary(path, write_onnx(model, path, external_data), report, check)
 
