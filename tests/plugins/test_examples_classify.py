@@ -5,78 +5,19 @@ from __future__ import annotations
 import json
 import re
 
-import command_line
 import numpy as np
-import onnx
 import pytest
-from command_line import digits_onnx
-from onnx import helper, numpy_helper
-from PIL import Image
+from plugins.example_world import CLASSES, HEIGHT, RECIPE, WIDTH, agree, guesses_of, make_world, metadata, weights
 from plugins.pretended_gpu import program, write_plan
 from plugins.trt_build import attempt
-
-CLASSES, HEIGHT, WIDTH = 10, 24, 40
-RECIPE = {
-    "crop_size": [HEIGHT, WIDTH],
-    "resize_edge": 28,
-    "interpolation": "bicubic",
-    "resize": True,
-    "center_crop": True,
-    "channel_order": "RGB",
-    "value_range": 1.0,
-    "mean": [0.485, 0.456, 0.406],
-    "std": [0.229, 0.224, 0.225],
-    "antialias": True,
-}
-
-
-def weights(shape):
-    """Of a network that looks at every value of the image: nearby guesses, all of which move with each."""
-    return np.random.default_rng(5).normal(0, 0.01, (CLASSES, *shape)).astype(np.float32)
-
-
-def metadata():
-    """The document of an export, for coloured images of another size than height = width."""
-    (entry,) = (entry for entry in onnx.load(digits_onnx()).metadata_props if entry.key == "natdeploy")
-    document = json.loads(entry.value)
-    document["config"]["num_channels"] = 3
-    sizes = {"height": [HEIGHT, HEIGHT], "width": [WIDTH, WIDTH], "batch": None}
-    return {**document, "preprocessing": RECIPE, "sizes": sizes}
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A folder with a network as a plan and as an ONNX file, five images, and what natdeploy infers from them."""
     folder = tmp_path_factory.mktemp("classify")
-    write_plan(folder / "model.plan", metadata(), weights((3, HEIGHT, WIDTH)))
+    write_plan(folder / "model.plan", metadata(), weights())
     (folder / "libnatdeploy_trt.so").touch()
-    write_onnx(folder / "model.onnx")
-    generator = np.random.default_rng(8)
-    for number, (height, width) in enumerate([(60, 90), (31, 33), (24, 40), (100, 37), (200, 300)]):
-        coarse = generator.integers(0, 256, (5, 6, 3), np.uint8)
-        Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(folder / f"{number}.ppm")
-    result = command_line.run("infer", folder / "model.onnx", *images(folder), "--json")
-    assert result.status == 0, result.err
-    return folder, [[(guess["index"], guess["probability"]) for guess in one["guesses"]] for one in result.json]
-
-
-def images(folder):
-    return sorted(folder.glob("*.ppm"))
-
-
-def write_onnx(path):
-    """The same network for ONNX Runtime."""
-    matrix = numpy_helper.from_array(weights((3, HEIGHT, WIDTH)).reshape(CLASSES, -1).T.copy(), "weights")
-    nodes = [
-        helper.make_node("Flatten", ["pixel_values"], ["flat"], axis=1),
-        helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
-    ]
-    given = helper.make_tensor_value_info("pixel_values", onnx.TensorProto.FLOAT, ["batch", 3, HEIGHT, WIDTH])
-    found = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["batch", CLASSES])
-    graph = helper.make_graph(nodes, "linear", [given], [found], [matrix])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    helper.set_model_props(model, {"natdeploy": json.dumps(metadata())})
-    onnx.save(model, path)
+    return make_world(folder)
 
 
 @pytest.fixture(scope="module")
@@ -84,70 +25,41 @@ def classify(tmp_path_factory):
     return program(tmp_path_factory.mktemp("program"))
 
 
-def guesses_of(text):
-    """Read what a program printed: guesses of every image, and the latency line."""
-    found, latency = [], ""
-    for line in text.splitlines():
-        if guess := re.fullmatch(r" +(\d+)  (0\.\d{6}|1\.000000)  (.+)", line):
-            found[-1].append((int(guess[1]), float(guess[2])))
-        elif line.startswith("latency "):
-            latency = line
-        else:  # the name of an image
-            found.append([])
-    return found, latency
+def run(classify, world, plan="model.plan", *more, **environment):
+    plugin = ("--plugin", world.folder / "libnatdeploy_trt.so")
+    return attempt(classify, world.folder / plan, *plugin, *world.images, "--repeat", "3", *more, **environment)
 
 
-def run(classify, folder, plan="model.plan", *more, **environment):
-    plugin = ("--plugin", folder / "libnatdeploy_trt.so")
-    return attempt(classify, folder / plan, *plugin, *images(folder), "--repeat", "3", *more, **environment)
-
-
-def agrees(done, expected):
-    """Whether a run gave the guesses that natdeploy gives: the same classes, probabilities within 1e-4."""
-    if done.returncode != 0:
-        return False
-    found, _ = guesses_of(done.stdout)
-    return len(found) == len(expected) and all(
-        [index for index, _ in a] == [index for index, _ in b]
-        and np.allclose([p for _, p in a], [p for _, p in b], rtol=0, atol=1e-4)
-        for a, b in zip(found, expected, strict=True)
-    )
-
-
-@pytest.mark.parametrize("batch", [(1, 2), (1, 8), (3, 3), (2, 4)], ids=lambda batch: f"batch {batch[0]} to {batch[1]}")
-def test_guesses_are_those_of_natdeploy(classify, world, batch):
-    folder, expected = world
-    write_plan(folder / "other.plan", metadata(), weights((3, HEIGHT, WIDTH)), batch)
-    done = run(classify, folder, "other.plan")
-    assert done.stderr == ""
-    assert agrees(done, expected)
-    runs = {(1, 2): 2, (1, 8): 5, (3, 3): 3, (2, 4): 4}[batch]
+@pytest.mark.parametrize("batch, runs", [((1, 2), 2), ((1, 8), 5), ((3, 3), 3), ((2, 4), 4)])
+def test_guesses_are_those_of_natdeploy(classify, world, batch, runs):
+    """In one batch or several, the last of which is not full, and with a batch that the plan fixes."""
+    write_plan(world.folder / "other.plan", metadata(), weights(), batch)
+    done = run(classify, world, "other.plan")
+    assert (done.returncode, done.stderr) == (0, "")
+    found, latency = guesses_of(done.stdout)
+    assert agree(found, world.expected)
     assert re.fullmatch(
         rf"latency \d+\.\d{{3}} ms, 95 % below \d+\.\d{{3}} ms: 3 runs of batch {runs} by the CPU's clock, copies .*",
-        guesses_of(done.stdout)[1],
+        latency,
     )
 
 
 def test_pixels_go_in_as_they_are_where_the_file_normalises(classify, world):
-    """uint8-nhwc: the network here normalises too, by weights and a shift that softmax does not see."""
-    folder, expected = world
-    recipe = {**RECIPE, "input_format": "uint8-nhwc"}
-    deviation = 255 * np.array(RECIPE["std"], np.float64)
-    matrix = weights((3, HEIGHT, WIDTH)).astype(np.float64) / deviation[None, :, None, None]
-    shift = (matrix * 255 * np.array(RECIPE["mean"])[None, :, None, None]).sum((1, 2, 3))
-    matrix = np.ascontiguousarray(np.moveaxis(matrix, 1, -1)).astype(np.float32)
-    write_plan(folder / "uint8.plan", {**metadata(), "preprocessing": recipe}, matrix)
-    done = run(classify, folder, "uint8.plan", "--top", str(CLASSES))
-    assert done.stderr == ""
-    found, _ = guesses_of(done.stdout)
-    for guesses, wanted in zip(found, expected, strict=True):
-        logits = np.full(CLASSES, -np.inf)
-        for index, probability in guesses:
-            logits[index] = np.log(probability) - shift[index]
-        probabilities = np.exp(logits - logits.max())
-        probabilities /= probabilities.sum()
-        assert np.argsort(-probabilities)[:5].tolist() == [index for index, _ in wanted]
-        assert np.allclose(np.sort(probabilities)[::-1][:5], [p for _, p in wanted], rtol=0, atol=1e-3)
+    """uint8-nhwc: the network here normalises by its weights, and what it cannot is taken from the logits."""
+    deviation, mean = (np.array(RECIPE[name], np.float64)[:, None, None] for name in ("std", "mean"))
+    matrix = weights() / (255 * deviation)
+    shift = (255 * matrix * mean).sum((1, 2, 3))
+    plan = {**metadata(), "preprocessing": {**RECIPE, "input_format": "uint8-nhwc"}}
+    write_plan(world.folder / "uint8.plan", plan, np.moveaxis(matrix, 1, -1).astype(np.float32))
+    done = run(classify, world, "uint8.plan", "--top", str(CLASSES))
+    assert (done.returncode, done.stderr) == (0, "")
+    for guesses, wanted in zip(guesses_of(done.stdout)[0], world.expected, strict=True):
+        indices = [index for index, _ in guesses]
+        logits = np.log([probability for _, probability in guesses]) - shift[indices]
+        probabilities = np.exp(logits) / np.exp(logits).sum()
+        order = np.argsort(-probabilities)[:5]
+        assert [indices[i] for i in order] == [index for index, _ in wanted]
+        assert np.allclose(probabilities[order], [p for _, p in wanted], rtol=0, atol=1e-3)
 
 
 EACH_PICTURE = "    for (size_t i = 0; i < batches.batch; ++i) {\n"
@@ -167,14 +79,136 @@ FAULTS = {
         ("classify.cpp", "    graph_->launch(stream_);\n    stream_.wait();\n", "    graph_->launch(stream_);\n"),
     ],
     "first run recorded": [("classify.cpp", "    enqueue();\n    stream_.wait();\n", "")],
-    "batches one image short": [
+    "an image left out after each batch": [
         ("application.cpp", "first += batches.batch)", "first += batches.batch + (batches.batch > 1))")
     ],
 }
 
 
-@pytest.mark.slow  # 5 s each, of which the compiler takes most
+@pytest.mark.slow  # 3 s each, most of it for the compiler
 @pytest.mark.parametrize("changes", FAULTS.values(), ids=FAULTS)
 def test_faults_are_seen(world, tmp_path, changes):
-    folder, expected = world
-    assert not agrees(run(program(tmp_path, changes), folder), expected)
+    done = run(program(tmp_path, changes), world)
+    assert done.returncode != 0 or not agree(guesses_of(done.stdout)[0], world.expected)
+
+
+def with_engine(**changes):
+    return lambda part: part.update(changes)
+
+
+# What the engine part of the sidecar says, and what the user is told.
+BAD_SIDECARS = {
+    "other size": (with_engine(plan={"sha256": "0" * 64, "bytes": 7}), "and its sidecar says 7: copy both from where"),
+    "dry run": (with_engine(plan=None), "engine.plan is null, as after a dry run"),
+    "newer": (with_engine(schema=2), "is of version 2, and this program reads version 1"),
+    "other TensorRT": (
+        with_engine(backend="tensorrt-rtx"),
+        "is a plan of TensorRT for RTX, and this program is linked with TensorRT",
+    ),
+    "other version": (with_engine(version="11.3.0.1"), "was built by TensorRT 11.3.0.1, and 11.4.0.106 is here"),
+    "other machine": (with_engine(platform={"system": "Linux", "machine": "sparc"}), "was built for sparc"),
+    "no options": (lambda part: part.pop("options"), "engine.options is missing"),
+    "embedded is a word": (lambda part: part["plugin"].update(embedded="no"), "embedded is neither true nor false"),
+}
+
+
+@pytest.mark.parametrize("edit, part", BAD_SIDECARS.values(), ids=BAD_SIDECARS)
+def test_sidecars_that_do_not_fit(classify, world, edit, part):
+    write_plan(world.folder / "bad.plan", metadata(), weights(), edit=edit)
+    assert_told(run(classify, world, "bad.plan"), part)
+
+
+def test_plans_of_another_version_run_where_they_are_made_to(classify, world):
+    def compatible(part):
+        part["version"] = "11.3.0.1"
+        part["options"]["version_compatible"] = True
+
+    write_plan(world.folder / "compatible.plan", metadata(), weights(), edit=compatible)
+    assert agree(guesses_of(run(classify, world, "compatible.plan").stdout)[0], world.expected)
+
+
+def test_what_is_missing_is_named(classify, world):
+    folder = world.folder
+    assert_told(run(classify, world, "none.plan"), "none.plan' cannot be opened: No such file or directory")
+    (folder / "alone.plan").write_bytes((folder / "model.plan").read_bytes())
+    assert_told(run(classify, world, "alone.plan"), "There is no sidecar '")
+    (folder / "alone.plan.json").write_text((folder / "model.plan.json").read_text("utf-8").replace('"engine"', '"e"'))
+    assert_told(run(classify, world, "alone.plan"), "engine is missing")
+    image = world.images[0]
+    assert_told(attempt(classify, folder / "model.plan", image), "name it with --plugin libnatdeploy_trt.so, or with")
+    gone = ("--plugin", folder / "gone.so")
+    assert_told(attempt(classify, folder / "model.plan", image, *gone), "There is no plugin library '")
+    assert_told(run(classify, world, "model.plan", folder / "none.ppm"), "none.ppm' cannot be opened")
+
+
+def test_the_plugin_may_be_named_by_the_environment_or_not_needed(classify, world):
+    plugin, image = world.folder / "libnatdeploy_trt.so", world.images[0]
+    done = attempt(classify, world.folder / "model.plan", image, NATDEPLOY_PLUGIN_LIBRARY=str(plugin))
+    assert agree(guesses_of(done.stdout)[0], world.expected[:1])
+    for name, edit in {
+        "portable": with_engine(plugin=None),
+        "embedded": lambda part: part["plugin"].update(embedded=True),
+    }.items():
+        plan = write_plan(world.folder / f"{name}.plan", metadata(), weights(), edit=edit, needs_plugin=False)
+        assert agree(guesses_of(attempt(classify, plan, image).stdout)[0], world.expected[:1])
+
+
+def test_what_the_machine_lacks_is_said(classify, world):
+    assert_told(run(classify, world, PRETENDED_GPUS="0"), "No NVIDIA GPU can be used here: no CUDA-capable device")
+    assert_told(run(classify, world, PRETENDED_MEMORY="1000"), "CUDA cannot allocate memory on the GPU: out of memory")
+    told = "was compiled for TensorRT 11, and the library that it found is 10.4.0.106: compile it with the headers"
+    assert_told(run(classify, world, PRETENDED_MAJOR="10"), told)
+
+
+def test_what_tensorrt_refuses_is_told_in_its_words(classify, world):
+    folder, image = world.folder, world.images[0]
+    (folder / "foreign.so").touch()
+    done = attempt(classify, folder / "model.plan", image, "--plugin", folder / "foreign.so")
+    assert_told(done, "foreign.so': getCreators is missing in the library.")
+    plan = write_plan(folder / "damaged.plan", metadata(), weights())
+    plan.write_bytes(b"x" + plan.read_bytes()[1:])
+    assert_told(run(classify, world, "damaged.plan"), "TensorRT cannot load the plan: the plan is damaged.")
+    other = {**metadata(), "preprocessing": {**RECIPE, "crop_size": [HEIGHT + 1, WIDTH]}}
+    write_plan(folder / "shape.plan", other, weights())
+    told = "The plan does not take images of 25x40: the shape is outside the profile."
+    assert_told(run(classify, world, "shape.plan"), told)
+    write_plan(folder / "type.plan", metadata(), weights())
+    document = json.loads((folder / "type.plan.json").read_text("utf-8"))
+    document["preprocessing"] = {**RECIPE, "input_format": "uint8-nhwc"}
+    (folder / "type.plan.json").write_text(json.dumps(document), "utf-8")
+    assert_told(run(classify, world, "type.plan"), "no input 'pixel_values' of the type that its sidecar says")
+    write_plan(folder / "infinite.plan", metadata(), np.full_like(weights(), np.inf))
+    assert_told(run(classify, world, "infinite.plan"), "The model gives no usable logits")
+
+
+def assert_told(done, part):
+    """Assert that a program ended as a user may expect: one sentence on stderr, status 1."""
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("error: "), done.stderr
+    assert done.stderr.endswith(".\n"), done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert part in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words, part",
+    [
+        ([], "An artifact and at least one image are needed."),
+        (["model.plan"], "An artifact and at least one image are needed."),
+        (["model.plan", "a.ppm", "--top"], "--top needs a value."),
+        (["model.plan", "a.ppm", "--top", "0"], "--top is '0': it must be a number from 1 to 1000000."),
+        (["model.plan", "a.ppm", "--repeat", "many"], "--repeat is 'many'"),
+        (["model.plan", "a.ppm", "--fast"], "There is no option --fast."),
+    ],
+)
+def test_wrong_command_lines_have_a_status_of_their_own(classify, words, part):
+    done = attempt(classify, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert part in done.stderr
+    assert "usage: classify MODEL.plan" in done.stderr
+
+
+def test_help(classify):
+    done = attempt(classify, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: classify MODEL.plan [--plugin libnatdeploy_trt.so] IMAGE...")

@@ -72,6 +72,7 @@ def test_every_filter_and_size(program, recipe, interpolation):
         {"resize_edge": 43, "crop_size": (43, 43), "center_crop": False},
         {"value_range": 255.0, "mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)},
         {"value_range": 2.0},
+        {"input_format": "uint8-nhwc"},
     ],
     ids=str,
 )
