@@ -12,7 +12,12 @@ elseif(NATDEPLOY_CUDA_ARCHITECTURES AND NOT NATDEPLOY_CUDA_ARCHITECTURES STREQUA
 else()
   execute_process(COMMAND "${NATDEPLOY_NVCC}" --list-gpu-code OUTPUT_VARIABLE gpu_code)
   set(known "")
-  foreach(architecture 75 80 86 87 89 90 100 120)
+  if(CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
+    set(shipped 87 90 100 110 120) # Jetson Orin; Grace Hopper and Blackwell; Jetson Thor; DGX Spark (121) runs 120
+  else()
+    set(shipped 75 80 86 87 89 90 100 120)
+  endif()
+  foreach(architecture IN LISTS shipped)
     if(gpu_code MATCHES "sm_${architecture}[\r\n]")
       list(APPEND known ${architecture})
     endif()
