@@ -11,7 +11,8 @@ from pathlib import Path
 from natdeploy.engines.use import EngineUse as EngineUse
 from natdeploy.engines.use import is_plan as is_plan
 from natdeploy.errors import ContradictionError, NatdeployError
-from natdeploy.runners.onnx_reference_runner import OnnxReferenceRunner, holds_bfloat16
+from natdeploy.runners.onnx_as_data import checked_file
+from natdeploy.runners.onnx_reference_runner import OnnxReferenceRunner
 from natdeploy.runners.onnxruntime_runner import OnnxRuntimeRunner
 from natdeploy.runners.protocol import ArtifactRunner as ArtifactRunner
 from natdeploy.runners.protocol import Runner as Runner
@@ -21,7 +22,8 @@ from natdeploy.runners.protocol import TensorSpec as TensorSpec
 
 def _runner_for_onnx(path: Path) -> ArtifactRunner:
     """Choose by what the file holds: ONNX Runtime's CPU has next to no bfloat16 kernels."""
-    return OnnxReferenceRunner(path) if holds_bfloat16(path) else OnnxRuntimeRunner(path)
+    file = checked_file(path)
+    return OnnxReferenceRunner(file) if file.holds_bfloat16 else OnnxRuntimeRunner(file)
 
 
 REGISTRY: dict[str, Callable[[Path], ArtifactRunner]] = {

@@ -11,21 +11,11 @@ import onnx
 
 from natdeploy.errors import NatdeployError
 from natdeploy.onnx_files.files import read_onnx_proto
-from natdeploy.runners.onnxruntime_runner import checked_metadata
+from natdeploy.runners.onnx_as_data import CheckedFile, checked_file
 from natdeploy.runners.protocol import Array, TensorSpec, check_inputs, check_probes
 
 # Before, the evaluator took bfloat16 for integers of 16 bits.
 _FIRST_WITH_BFLOAT16 = (1, 19)
-
-
-def holds_bfloat16(path: Path) -> bool:
-    """Whether a file has weights in bfloat16.
-
-    Raises:
-        NatdeployError: If it cannot be read.
-    """
-    graph = read_onnx_proto(path, external_data=False).graph
-    return any(weight.data_type == onnx.TensorProto.BFLOAT16 for weight in graph.initializer)
 
 
 class OnnxReferenceRunner:
@@ -34,17 +24,17 @@ class OnnxReferenceRunner:
     Inner tensors in bfloat16 are given as float32, which holds each of their numbers.
 
     Args:
-        path: The file.
+        file: The file, or what was found in it.
 
     Raises:
-        NatdeployError: If the evaluator refuses the file, or is too old for bfloat16.
+        NatdeployError: See :func:`checked_file`; if the evaluator refuses the file, or is too old for bfloat16.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, file: str | Path | CheckedFile) -> None:
         from onnx.reference import ReferenceEvaluator
 
-        self._path = Path(path)
-        self.metadata = checked_metadata(self._path)
+        checked = file if isinstance(file, CheckedFile) else checked_file(file)
+        self._path, self.metadata = checked.path, checked.metadata
         if tuple(map(int, onnx.__version__.split(".")[:2])) < _FIRST_WITH_BFLOAT16:
             raise NatdeployError(
                 f"onnx {onnx.__version__} cannot run the bfloat16 of '{self._path.name}'",

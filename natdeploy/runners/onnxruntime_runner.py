@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from natdeploy.errors import MissingDependencyError, NatdeployError
-from natdeploy.onnx_files.metadata import KEY, Metadata, metadata_from_json
+from natdeploy.runners.onnx_as_data import CheckedFile, checked_file
 from natdeploy.runners.protocol import Array, TensorSpec, check_inputs, check_probes
 
 _DTYPES = {
@@ -27,17 +26,16 @@ class OnnxRuntimeRunner:
     """Runs an ONNX file on the CPU (see :class:`natdeploy.runners.protocol.Runner`).
 
     Args:
-        path: The file.
+        file: The file, or what was found in it.
         threads: Threads of ONNX Runtime; 0 leaves the choice to it.
 
     Raises:
-        NatdeployError: If ONNX Runtime refuses the file, with its reason, or is not installed.
+        NatdeployError: See :func:`checked_file`; if ONNX Runtime refuses the file, or is not installed.
     """
 
-    def __init__(self, path: str | Path, threads: int = 0) -> None:
-        self._path = Path(path)
-        self._threads = threads
-        self.metadata = checked_metadata(self._path)
+    def __init__(self, file: str | Path | CheckedFile, threads: int = 0) -> None:
+        checked = file if isinstance(file, CheckedFile) else checked_file(file)
+        self._path, self.metadata, self._threads = checked.path, checked.metadata, threads
         self._session = self._open(str(self._path))
         self._probe_session: tuple[frozenset[str], Any] | None = None
         self.inputs: tuple[TensorSpec, ...] = tuple(_spec(x) for x in self._session.get_inputs())
@@ -91,32 +89,6 @@ class OnnxRuntimeRunner:
 
             self._probe_session = (probes, self._open(with_probe_outputs(self._path, sorted(probes))))
         return self._probe_session[1]
-
-
-def checked_metadata(path: Path) -> Metadata | None:
-    """Read a file as data before ONNX Runtime, whose native code would trust it, opens it.
-
-    Returns:
-        What it says of itself; None where it is not one of ours.
-
-    Raises:
-        NatdeployError: If it is no ONNX file, its metadata are damaged, or it misuses our op or has it without the
-            function that computes it.
-    """
-    from natdeploy.onnx_files.attention_nodes import attention_nodes
-    from natdeploy.onnx_files.files import read_onnx
-
-    model = read_onnx(path, external_data=False)
-    nodes = [attention.node for attention in attention_nodes(model, path.name)]
-    without = {node.op_type for node in nodes if (node.domain, node.op_type, node.overload) not in model.functions}
-    if without:
-        raise NatdeployError(
-            f"'{path.name}' is of the plugin form: it has {', '.join(sorted(without))} nodes without the function that "
-            f"computes them",
-            needed="a file of the hybrid or portable form for ONNX Runtime",
-            next_step=f"Make one with `natdeploy lower {shlex.quote(str(path))} -o portable.onnx --form portable`",
-        )
-    return metadata_from_json(model.metadata_props[KEY], path.name) if KEY in model.metadata_props else None
 
 
 def _onnxruntime() -> Any:

@@ -10,7 +10,7 @@ from onnx_files.exported import error
 
 from natdeploy.errors import NatdeployError
 from natdeploy.precision.files import converted_from_onnx
-from natdeploy.runners import runner_for_artifact
+from natdeploy.runners import onnx_as_data, runner_for_artifact
 from natdeploy.runners.onnx_reference_runner import OnnxReferenceRunner
 from natdeploy.runners.onnxruntime_runner import OnnxRuntimeRunner
 
@@ -71,3 +71,12 @@ def test_what_the_evaluator_cannot_do_is_one_sentence(tmp_path):
     with pytest.raises(NatdeployError, match=r"evaluator could not run 'm.onnx'. Got: ") as refused:
         OnnxReferenceRunner(path).run(pixels())
     assert "\n" not in str(refused.value)
+
+
+def test_a_file_is_read_once_before_its_runtime_opens_it(monkeypatch):
+    read = onnx_as_data.read_onnx
+    seen = []
+    monkeypatch.setattr(onnx_as_data, "read_onnx", lambda path, **how: seen.append(path) or read(path, **how))
+    for path in (digits_onnx(), bfloat16_onnx()):
+        runner_for_artifact(path)
+    assert seen == [digits_onnx(), bfloat16_onnx()]
