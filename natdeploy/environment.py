@@ -31,6 +31,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "natten": ("natten",),
     "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
     "tensorrt_rtx": ("tensorrt-rtx", "tensorrt-rtx-cu13-libs", "tensorrt-rtx-cu13-bindings"),
+    "cuda.bindings": ("cuda-bindings",),
     "numpy": ("numpy",),
     "PIL": ("pillow",),
 }

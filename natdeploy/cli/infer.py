@@ -24,16 +24,20 @@ if TYPE_CHECKING:
 @click.argument("artifact", type=options.path)
 @click.argument("images", nargs=-1, required=True, type=options.path, metavar="IMAGE...")
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, metavar="N", help="Guesses per image.")
+@options.cuda_graph
+@options.allow_host_code
 @options.as_json
-def infer(artifact: Path, images: tuple[Path, ...], top: int, as_json: bool) -> None:
-    """Classify images; ARTIFACT brings preprocessing and labels."""
+def infer(artifact: Path, images: tuple[Path, ...], top: int, as_json: bool, **engine: bool) -> None:
+    """Classify images; ARTIFACT, an ONNX file or a plan, brings preprocessing and labels."""
+    from natdeploy.engines.use import EngineUse, is_plan
     from natdeploy.environment import require
 
-    require("infer")
+    if not is_plan(artifact):  # which says itself what it lacks
+        require("infer")
     from natdeploy.inference import classify
 
     with working(f"classifying {len(images)} image{'s' if len(images) > 1 else ''}") as step:
-        found = classify(artifact, images, top, each=step.each)
+        found = classify(artifact, images, top, each=step.each, engine=EngineUse(**engine))
     _print_classes(found, as_json)
 
 

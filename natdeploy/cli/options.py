@@ -97,6 +97,13 @@ keep_fp32 = click.option(
     metavar="PATTERN",
     help="Layers, tensors, weights or nodes that stay float32: 'stage1.*', '*.mlp'. May be given again.",
 )
+cuda_graph = click.option("--cuda-graph", is_flag=True, help="Run a plan as a CUDA graph, recorded once per shape.")
+allow_host_code = click.option(
+    "--allow-host-code",
+    is_flag=True,
+    help="Load a plan that carries code for this machine (--embed-plugin, --version-compatible). Only where you trust "
+    "its source.",
+)
 external_data = click.option("--external-data", is_flag=True, help="Weights into OUTPUT.data (needed over 2 GiB).")
 
 

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     "--tolerance",
     type=options.tolerance,
     metavar="X",
-    help="Largest error, as a share of an output's standard deviation [default: by precision: float32 1e-4, float16 "
-    "2e-2, bfloat16 2.5e-1].",
+    help="Largest error, as a share of an output's standard deviation [default: by precision: float32 1e-4, TF32 and "
+    "float16 2e-2, bfloat16 2.5e-1].",
 )
 @click.option("--layers", is_flag=True, help="Compare every layer, and name the first that drifts.")
 @click.option(
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     metavar="N",
     help="Of the noise that is used where no inputs are given.",
 )
+@options.cuda_graph
+@options.allow_host_code
 @options.as_json
 def verify(as_json: bool, **request: Any) -> int:
     """Prove that ARTIFACT computes what its checkpoint computes. Exit status 3 means that they disagree."""

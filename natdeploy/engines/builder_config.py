@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from natdeploy.engines.sizes import bytes_from_text
-from natdeploy.engines.worker import Failed
+from natdeploy.engines.tensorrt_module import Failed
 
 _YES, _NO = ("1", "true", "on", "yes"), ("0", "false", "off", "no")
 
@@ -25,6 +25,8 @@ def apply_config(trt: Any, config: Any, request: dict[str, Any]) -> None:
     Raises:
         Failed: With every key that this TensorRT does not have and every value that it does not take.
     """
+    if "TF32" in trt.BuilderFlag.__members__:  # on by default: it halves the digits of what was asked for as float32
+        config.clear_flag(trt.BuilderFlag.TF32)
     if request["workspace"] is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request["workspace"])
     if request["optimization_level"] is not None:
@@ -41,6 +43,11 @@ def apply_config(trt: Any, config: Any, request: dict[str, Any]) -> None:
     problems = [problem for key, value in request["config"].items() if (problem := _set(trt, config, key, value))]
     if problems:
         raise Failed("config", [*problems, f"there are {', '.join(known_keys(trt, config))}"])
+
+
+def uses_tf32(trt: Any, config: Any) -> bool:
+    """Whether float32 layers may round what they multiply to the 10 bits of TF32."""
+    return "TF32" in trt.BuilderFlag.__members__ and bool(config.get_flag(trt.BuilderFlag.TF32))
 
 
 def known_keys(trt: Any, config: Any) -> list[str]:

@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from natdeploy.engines import cuda
 from natdeploy.engines.backends import BACKENDS, Backend
 from natdeploy.engines.gpu import visible_gpu
 from natdeploy.engines.process import answer_of_worker
-from natdeploy.environment import Finding
+from natdeploy.environment import Finding, installed_distributions, is_installed
 from natdeploy.errors import MissingDependencyError, NatdeployError
 from natdeploy.plugin_library import checked_plugin_library, manifest_from_library
 
@@ -21,7 +22,8 @@ def engine_findings() -> list[Finding]:
     except NatdeployError:  # which has a line of its own
         plugin = None
     architectures = manifest_from_library(plugin).get("cuda_architectures", ()) if plugin is not None else None
-    return [*(_backend_finding(backend, plugin) for backend in BACKENDS.values()), _gpu_finding(architectures)]
+    backends = [_backend_finding(backend, plugin) for backend in BACKENDS.values()]
+    return [*backends, _runtime_finding(), _gpu_finding(architectures)]
 
 
 def _backend_finding(backend: Backend, plugin: Path | None) -> Finding:
@@ -37,6 +39,15 @@ def _backend_finding(backend: Backend, plugin: Path | None) -> Finding:
         detail = f"{error.what}: {error.got}" if error.got else error.what
         return Finding(backend.title, "problem", detail, error.next_step or install)
     return Finding(backend.title, "ok", f"{version}, {'takes the plugin' if plugin is not None else 'without plugin'}")
+
+
+def _runtime_finding() -> Finding:
+    """Look for what runs an engine beside its TensorRT; only a machine with a GPU can have use for it."""
+    subject = "running engines"
+    if not is_installed(cuda.MODULE):
+        advice = f"pip install -U {cuda.PACKAGE}" if visible_gpu() is not None else ""
+        return Finding(subject, "missing", f"not installed: {cuda.PACKAGE}", advice)
+    return Finding(subject, "ok", ", ".join(f"{n} {v}" for n, v in installed_distributions(cuda.MODULE).items()))
 
 
 def _gpu_finding(architectures: Sequence[str] | None) -> Finding:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from natdeploy.engines.builder_config import apply_config
+from natdeploy.engines.builder_config import apply_config, uses_tf32
 from natdeploy.engines.messages import problems_of_log, problems_of_parser
-from natdeploy.engines.worker import Failed
+from natdeploy.engines.tensorrt_module import Failed
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -51,6 +51,7 @@ def build(trt: Any, builder: Any, log: Any, request: dict[str, Any], tell: Tell)
         "inputs": [_tensor(network.get_input(i)) for i in range(network.num_inputs)],
         "outputs": [_tensor(network.get_output(i)) for i in range(network.num_outputs)],
         "optimization_level": config.builder_optimization_level,
+        "tf32": uses_tf32(trt, config),
         "hardware_compatibility": config.hardware_compatibility_level.name,
     }
     if request["dry_run"]:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ _FAILURES = {
     ),
     "config": ("{title} {version} cannot be configured like that", "Correct --config or --timing-cache"),
     "build": ("{title} {version} could not build an engine from '{file}'", ""),
+    "runtime": ("{title} {version} cannot be started", "Run `natdeploy doctor`, which says what is missing"),
     "write": ("cannot write the plan", "Free some space or choose another place with -o"),
 }
 
@@ -76,16 +77,22 @@ def answer_of_worker(
     raise _failure(backend, last.get("failed"), file, str(request["plugin"]), _how(status), said)
 
 
+def error_of_stage(backend: Backend, stage: str, problems: Iterable[object], file: str, plugin: str) -> NatdeployError:
+    """Say which step failed, by the name that ``Failed`` gave it, and why."""
+    version = backend.installed_version() or ""
+    words = {"title": backend.title, "version": version, "extra": backend.extra, "file": file, "plugin": plugin}
+    what, next_step = (text.format(**words) for text in _FAILURES[stage])
+    said = "; ".join(str(problem).rstrip(".") for problem in problems)
+    return NatdeployError(" ".join(what.split()), got=said, next_step=next_step or None)
+
+
 def _failure(
     backend: Backend, failed: dict[str, Any] | None, file: str, plugin: str, how: str, said: str
 ) -> NatdeployError:
     """Say what a worker told of its failure, or, where it told nothing, how it ended and what it said last."""
-    version = backend.installed_version() or ""
     if failed is not None:
-        words = {"title": backend.title, "version": version, "extra": backend.extra, "file": file, "plugin": plugin}
-        what, next_step = (text.format(**words) for text in _FAILURES[failed["stage"]])
-        problems = "; ".join(str(problem).rstrip(".") for problem in failed["problems"])
-        return NatdeployError(" ".join(what.split()), got=problems, next_step=next_step or None)
+        return error_of_stage(backend, failed["stage"], failed["problems"], file, plugin)
+    version = backend.installed_version() or ""
     return NatdeployError(
         " ".join(f"{backend.title} {version} ended its process while it worked on '{file}': {how}".split()),
         got=" ".join(" ".join(said.splitlines()[-3:]).split())[-600:] or None,

@@ -71,6 +71,7 @@ def engine_part(
         "outputs": seen["outputs"],
         "options": {
             "precision": settings.precision,
+            "tf32": seen["tf32"],
             "optimization_level": seen["optimization_level"],
             "workspace_bytes": settings.workspace,
             "version_compatible": settings.version_compatible,

@@ -9,7 +9,6 @@ last one has ``result`` or ``failed``. What TensorRT itself prints goes to stand
 from __future__ import annotations
 
 import ctypes
-import importlib
 import json
 import os
 import signal
@@ -18,22 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from natdeploy.ops.spec import OPERATORS, PLUGIN_NAMESPACE, PLUGIN_VERSION
+from natdeploy.engines.tensorrt_module import Failed, imported, load_plugin, logger
 
 _PR_SET_PDEATHSIG = 1  # of Linux' sys/prctl.h
-
-
-class Failed(Exception):
-    """A step that did not work.
-
-    Args:
-        stage: ``import``, ``plugin``, ``parse``, ``network``, ``config`` or ``build``.
-        problems: Everything that was said about it.
-    """
-
-    def __init__(self, stage: str, problems: list[str]) -> None:
-        super().__init__(stage)
-        self.stage, self.problems = stage, problems
 
 
 def main() -> None:
@@ -57,13 +43,10 @@ def main() -> None:
 
 
 def _answer(request: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    try:
-        trt = importlib.import_module(request["module"])
-    except (ImportError, OSError) as error:
-        raise Failed("import", [str(error)]) from error
+    trt = imported(request["module"])
     log = logger(trt)
     if request["action"] == "probe":
-        _load_plugin(trt, log, request["plugin"])
+        load_plugin(trt, log, request["plugin"])
         return {"version": str(trt.__version__)}
     from natdeploy.engines.network import build
 
@@ -71,36 +54,8 @@ def _answer(request: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> 
         builder = trt.Builder(log)  # first of all: what is said before there is one goes nowhere
     except TypeError as error:  # its factory returned nothing
         raise Failed("build", log.messages or [str(error)]) from error
-    _load_plugin(trt, log, request["plugin"])
+    load_plugin(trt, log, request["plugin"])
     return build(trt, builder, log, request, tell)
-
-
-def logger(trt: Any) -> Any:
-    """Make a logger that keeps what TensorRT and the plugin complain about, in ``messages``."""
-
-    class Logger(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.messages: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.ERROR:
-                self.messages.append(message)
-
-    return Logger()
-
-
-def _load_plugin(trt: Any, log: Any, library: str | None) -> None:
-    """Load the library into TensorRT's registry and see that it has brought its creators."""
-    if library is None:
-        return
-    registry = trt.get_plugin_registry()
-    if registry.load_library(library) is None:
-        raise Failed("plugin", log.messages or [f"its registry refused '{library}'"])
-    creators = {(c.name, c.plugin_version, c.plugin_namespace) for c in registry.all_creators}
-    wanted = [(name, PLUGIN_VERSION, PLUGIN_NAMESPACE) for name in OPERATORS]
-    if missing := [creator for creator in wanted if creator not in creators]:
-        raise Failed("plugin", [f"no creator {', '.join(creator)}" for creator in missing])
 
 
 def _die_with(parent: int) -> None:

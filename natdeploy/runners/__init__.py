@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from natdeploy.engines.use import PLAN_SUFFIXES
 from natdeploy.engines.use import EngineUse as EngineUse
 from natdeploy.engines.use import is_plan as is_plan
 from natdeploy.errors import ContradictionError, NatdeployError
@@ -20,14 +21,21 @@ from natdeploy.runners.protocol import SizeLimits as SizeLimits
 from natdeploy.runners.protocol import TensorSpec as TensorSpec
 
 
-def _runner_for_onnx(path: Path) -> ArtifactRunner:
+def _runner_for_onnx(path: Path, use: EngineUse, described: bool) -> ArtifactRunner:
     """Choose by what the file holds: ONNX Runtime's CPU has next to no bfloat16 kernels."""
     file = checked_file(path)
     return OnnxReferenceRunner(file) if file.holds_bfloat16 else OnnxRuntimeRunner(file)
 
 
-REGISTRY: dict[str, Callable[[Path], ArtifactRunner]] = {
+def _runner_for_plan(path: Path, use: EngineUse, described: bool) -> ArtifactRunner:
+    from natdeploy.runners.tensorrt_runner import TensorRtRunner
+
+    return TensorRtRunner(path, use, described=described)
+
+
+REGISTRY: dict[str, Callable[[Path, EngineUse, bool], ArtifactRunner]] = {
     ".onnx": _runner_for_onnx,
+    **dict.fromkeys(PLAN_SUFFIXES, _runner_for_plan),
 }
 
 
@@ -54,4 +62,4 @@ def runner_for_artifact(
             got=f"a file that ends in '{path.suffix}'" if path.suffix else "a file without suffix",
             needed=f"a file that ends in {', '.join(REGISTRY)}",
         )
-    return REGISTRY[path.suffix](path)
+    return REGISTRY[path.suffix](path, engine, described)

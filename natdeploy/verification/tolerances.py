@@ -10,6 +10,8 @@ from __future__ import annotations
 # alone reach 5.3e-3 and 3.8e-2. PyTorch with half weights is at 1.6e-2 and 1.1e-1 on the same.
 MODEL_TOLERANCE = {
     "float32": 1e-4,
+    # Not measured yet, which takes a GPU: as float16, which rounds what is multiplied to the same 10 bits.
+    "tf32": 2e-2,
     "float16": 2e-2,  # measured 1.02e-2 in ONNX Runtime 1.32 (hf_dinat_backbone); x2
     "bfloat16": 2.5e-1,  # measured 1.27e-1 in onnx 1.23's reference evaluator (hf_dinat_backbone); x2
 }

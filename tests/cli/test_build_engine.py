@@ -58,6 +58,7 @@ def test_every_form(place, model, layers, points):
     document = json.loads((place / "m.plan.json").read_text("utf-8"))
     engine = document.pop("engine")
     assert result.json == {"file": str(plan), "engine": engine}
+    assert engine["options"]["tf32"] is False
     assert engine["plan"] == {"sha256": sha256(plan), "bytes": plan.stat().st_size}
     assert engine["onnx"] == {"sha256": sha256(model()), "parsed_sha256": sha256(model())}
     assert engine["attention_layers"] == layers
@@ -96,7 +97,7 @@ def test_every_option_at_once(place):
         "1",
         "--embed-plugin",
         "--config",
-        "TF32=0",
+        "TF32=1",
         "--config",
         "max_aux_streams=2",
         "--config",
@@ -109,9 +110,10 @@ def test_every_option_at_once(place):
     assert "pixel_values 1x1x32x32 / 4x1x32x32 / 16x1x32x32" in result.out
     assert "TensorRT for RTX measures nothing when it builds" in result.err
     engine = json.loads((place / "m.plan.json").read_text("utf-8"))["engine"]
-    settings = {"TF32": "0", "max_aux_streams": "2", "profiling_verbosity": "DETAILED", "TACTIC_SHARED_MEMORY": "64KiB"}
+    settings = {"TF32": "1", "max_aux_streams": "2", "profiling_verbosity": "DETAILED", "TACTIC_SHARED_MEMORY": "64KiB"}
     assert engine["options"] == {
         "precision": "fp32",
+        "tf32": True,
         "optimization_level": 1,
         "workspace_bytes": 2**30,
         "version_compatible": False,

@@ -48,6 +48,7 @@ def engine(plan: bytes, **changes: Any) -> dict[str, Any]:
         "outputs": [{"name": "logits", "dtype": "float32", "shape": [-1, 10]}],
         "options": {
             "precision": "fp32",
+            "tf32": False,
             "optimization_level": 3,
             "workspace_bytes": None,
             "version_compatible": False,

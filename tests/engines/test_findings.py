@@ -12,6 +12,7 @@ H100 = Gpu("NVIDIA H100", "9.0", 132, "13.0")
 def machine(monkeypatch):
     """Give a function that sets the GPU and what the plugin was compiled for; no TensorRT is installed."""
     monkeypatch.setattr(backends, "is_installed", lambda module: False)
+    monkeypatch.setattr(findings, "is_installed", lambda module: False)
 
     def pretend(gpu, architectures):
         monkeypatch.setattr(findings, "visible_gpu", lambda: gpu)
@@ -27,9 +28,20 @@ def test_nothing_is_there(machine):
     assert {subject: one.state for subject, one in found.items()} == {
         "TensorRT": "missing",
         "TensorRT for RTX": "missing",
+        "running engines": "missing",
         "NVIDIA GPU": "missing",
     }
+    assert found["running engines"].advice == ""
     assert found["TensorRT for RTX"].advice == "pip install -U 'natdeploy[tensorrt-rtx]'"
+
+
+def test_what_runs_engines(machine, monkeypatch):
+    found = machine(H100, [])["running engines"]
+    assert (found.state, found.advice) == ("missing", "pip install -U cuda-bindings")
+    monkeypatch.setattr(findings, "is_installed", lambda module: module == "cuda.bindings")
+    monkeypatch.setattr(findings, "installed_distributions", lambda module: {"cuda-bindings": "13.0.3"})
+    found = machine(None, [])["running engines"]
+    assert (found.state, found.detail) == ("ok", "cuda-bindings 13.0.3")
 
 
 def test_a_gpu_and_whether_the_plugin_has_kernels_for_it(machine):

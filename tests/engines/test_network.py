@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 
 from natdeploy.engines.backends import TENSORRT, TENSORRT_RTX
-from natdeploy.engines.builder_config import apply_config
+from natdeploy.engines.builder_config import apply_config, uses_tf32
 from natdeploy.engines.messages import problems_of_log, problems_of_parser
 from natdeploy.engines.network import Progress, _check_attention, _network_flags
 from natdeploy.engines.sizes import bytes_from_text
-from natdeploy.engines.worker import Failed
+from natdeploy.engines.tensorrt_module import Failed
 
 
 def test_progress_only_grows_and_ends_at_one():
@@ -73,6 +73,9 @@ class Config:
     def clear_flag(self, flag):
         self.seen.append(("clear", flag))
 
+    def get_flag(self, flag):
+        return [what for what, which in self.seen if which is flag][-1] == "set"
+
     def set_preview_feature(self, feature, on):
         self.seen.append((feature, on))
 
@@ -85,12 +88,21 @@ def test_settings_go_where_tensorrt_has_them():
     wanted = {"TF32": "off", "ALIASED": "1", "WORKSPACE": "2MiB", "max_aux_streams": "3"}
     apply_config(TRT, config, {**NOTHING, "version_compatible": True, "optimization_level": 5, "config": wanted})
     assert config.seen == [
+        ("clear", Flag.TF32),
         ("set", Flag.VERSION_COMPATIBLE),
         ("clear", Flag.TF32),
         (Feature.ALIASED, True),
         (Pool.WORKSPACE, 2 * 2**20),
     ]
     assert (config.max_aux_streams, config.builder_optimization_level) == (3, 5)
+
+
+@pytest.mark.parametrize("wanted, last", [({}, "clear"), ({"TF32": "1"}, "set")])
+def test_float32_is_float32_unless_tf32_is_asked_for(wanted, last):
+    config = Config()
+    apply_config(TRT, config, {**NOTHING, "config": wanted})
+    assert config.seen[-1] == (last, Flag.TF32)
+    assert uses_tf32(TRT, config) is (last == "set")
 
 
 def test_a_value_that_tensorrt_changes_is_told():

@@ -1,0 +1,65 @@
+"""What every process does with a TensorRT module: import it, keep its log, and load the plugin library into it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from natdeploy.ops.spec import OPERATORS, PLUGIN_NAMESPACE, PLUGIN_VERSION
+
+
+class Failed(Exception):
+    """A step that did not work.
+
+    Args:
+        stage: ``import``, ``plugin``, ``parse``, ``network``, ``config``, ``build`` or ``write``.
+        problems: Everything that was said about it.
+    """
+
+    def __init__(self, stage: str, problems: list[str]) -> None:
+        super().__init__(stage)
+        self.stage, self.problems = stage, problems
+
+
+def imported(name: str) -> Any:
+    """Import the module.
+
+    Raises:
+        Failed: If it, or a library that it needs, cannot be loaded.
+    """
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError) as error:
+        raise Failed("import", [str(error)]) from error
+
+
+def logger(trt: Any) -> Any:
+    """Make a logger that keeps what TensorRT and the plugin complain about, in ``messages``."""
+
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.messages: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= trt.ILogger.ERROR:
+                self.messages.append(message)
+
+    return Logger()
+
+
+def load_plugin(trt: Any, log: Any, library: str | None) -> None:
+    """Load the library into TensorRT's registry and see that it has brought its creators.
+
+    Raises:
+        Failed: If the registry refuses it, or a creator is missing.
+    """
+    if library is None:
+        return
+    registry = trt.get_plugin_registry()
+    if registry.load_library(library) is None:
+        raise Failed("plugin", log.messages or [f"its registry refused '{library}'"])
+    creators = {(c.name, c.plugin_version, c.plugin_namespace) for c in registry.all_creators}
+    wanted = [(name, PLUGIN_VERSION, PLUGIN_NAMESPACE) for name in OPERATORS]
+    if missing := [creator for creator in wanted if creator not in creators]:
+        raise Failed("plugin", [f"no creator {', '.join(creator)}" for creator in missing])
