@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Callable
-from typing import Any
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from natdeploy.environment import is_installed
 from natdeploy.errors import MissingDependencyError, NatdeployError
+
+if TYPE_CHECKING:  # the doctor works without numpy
+    import numpy.typing as npt
 
 MODULE = "cuda.bindings"
 PACKAGE = "cuda-bindings"
@@ -19,7 +20,7 @@ PACKAGE = "cuda-bindings"
 _OUT_OF_MEMORY, _INSUFFICIENT_DRIVER, _NO_DEVICE = 2, 35, 100
 _NAN_BYTES = 0xFF  # a float of these bytes is NaN, in every precision
 
-Array = npt.NDArray[Any]
+Array: TypeAlias = "npt.NDArray[Any]"
 
 
 class CudaRuntime:
