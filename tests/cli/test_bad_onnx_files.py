@@ -75,8 +75,8 @@ def test_onnx_files_that_are_none_of_ours(place, make, says):
 
 
 def test_other_suffixes_cannot_be_run(place):
-    (place / "model.plan").write_bytes(b"")
-    fails(place, "infer", "model.plan", IMAGES[0], says=["ends in '.plan'", ".onnx"])
+    (place / "model.tflite").write_bytes(b"")
+    fails(place, "infer", "model.tflite", IMAGES[0], says=["ends in '.tflite'", ".onnx"])
     fails(place, "verify", "model", "--checkpoint", DIGITS, says=["a file without suffix"])
 
 
