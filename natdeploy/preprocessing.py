@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from natdeploy.errors import NatdeployError
 from natdeploy.input_format import InputFormatName
+from natdeploy.ordinary_files import refuse_special_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -101,6 +102,7 @@ def open_image(path: Path) -> Image:
     from PIL import Image as pillow
     from PIL import ImageOps
 
+    refuse_special_file(path)
     try:
         with warnings.catch_warnings():
             # Pillow warns from half the size that it refuses on; such an image is read like any other.

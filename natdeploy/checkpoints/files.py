@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from natdeploy.errors import MissingDependencyError, NatdeployError
+from natdeploy.ordinary_files import refuse_special_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +36,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         NatdeployError: If the file is missing, unreadable, or holds anything but a JSON object.
     """
+    refuse_special_file(path)
     try:
         content = path.read_bytes()
         _refuse_lfs_pointer(path, content)
@@ -112,6 +114,7 @@ def tensors_from_file(path: Path) -> dict[str, Tensor]:
     Raises:
         NatdeployError: If the file is damaged, wants to run code, or holds anything but named tensors.
     """
+    refuse_special_file(path)
     try:
         with path.open("rb") as file:
             begin = file.read(len(_LFS_POINTER))

@@ -19,6 +19,7 @@ from natdeploy.checkpoints.original import (
 )
 from natdeploy.checkpoints.random_weights import PREFIX, checkpoint_from_random_weights
 from natdeploy.errors import NatdeployError
+from natdeploy.ordinary_files import refuse_special_file
 
 _FORMS = (
     "a Hugging Face directory, a directory with config.json and model.pth, a .pth file with --variant, "
@@ -56,6 +57,7 @@ def path_of_checkpoint(checkpoint: str | Path) -> Path:
 
 def _read(checkpoint: str | Path, variant: str | None) -> Checkpoint:
     path, text = Path(checkpoint), str(checkpoint)
+    refuse_special_file(path)
     source = path.resolve().name if path.exists() else text  # no path of this machine goes into artifacts
     if path.is_file():
         return checkpoint_from_original_file(path, variant, source)

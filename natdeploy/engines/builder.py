@@ -16,6 +16,7 @@ from natdeploy.engines.settings import EngineSettings
 from natdeploy.engines.sidecar import engine_part, sidecar_document, sidecar_path
 from natdeploy.errors import NatdeployError
 from natdeploy.onnx_files.files import check_target, interrupted_later, writing_beside
+from natdeploy.ordinary_files import special_kind
 from natdeploy.plugin_library import checked_plugin_library
 from natdeploy.precision.check import NumbersCheck
 from natdeploy.precision.convert import PrecisionReport
@@ -132,9 +133,12 @@ def _request(
 
 
 def _check_timing_cache(path: Path | None) -> None:
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+    if path is None:
+        return
+    kind = "a directory" if path.is_dir() else special_kind(path)
+    if kind is not None or not path.parent.is_dir():
         raise NatdeployError(
             f"cannot keep the timing cache in '{path}'",
-            got="a directory" if path.is_dir() else f"no directory '{path.parent}'",
+            got=kind or f"no directory '{path.parent}'",
             needed="a file name in a directory that exists",
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from natdeploy.engines.backends import BACKENDS, TENSORRT_RTX, Backend
 from natdeploy.errors import NatdeployError
+from natdeploy.ordinary_files import refuse_special_file
 
 _SIZE = 32
 _WHOLE_SIZE = struct.Struct("<Q")  # at 16, in plans of TensorRT for RTX 1.7: bytes of the whole plan
@@ -35,6 +36,7 @@ def header_from_plan(path: Path) -> PlanHeader:
     Raises:
         NatdeployError: If there is no such file, it is no plan, or it is cut off.
     """
+    refuse_special_file(path)
     try:
         size = path.stat().st_size
         with path.open("rb") as file:

@@ -23,6 +23,7 @@ from natdeploy.engines.settings import EngineSettings
 from natdeploy.errors import NatdeployError
 from natdeploy.onnx_files.metadata import Metadata, metadata_from_json
 from natdeploy.ops.spec import PLUGIN_NAMESPACE, PLUGIN_VERSION
+from natdeploy.ordinary_files import refuse_special_file
 from natdeploy.plugin_library import manifest_from_library
 
 SCHEMA_VERSION = 1
@@ -120,6 +121,7 @@ def read_sidecar(plan: Path) -> tuple[dict[str, Any], Metadata | None] | None:
         NatdeployError: If it is damaged or of a newer version.
     """
     path = sidecar_path(plan)
+    refuse_special_file(path)
     try:
         text = path.read_bytes()[:_LARGEST].decode("utf-8")
         document = json.loads(text)

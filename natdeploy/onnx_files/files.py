@@ -19,6 +19,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from natdeploy.errors import NatdeployError
+from natdeploy.ordinary_files import refuse_special_file, special_kind
 
 # protobuf's limit for one message, less room for the graph itself.
 LARGEST_SINGLE_FILE = 2**31 - 2**24
@@ -64,6 +65,7 @@ def _unreadable(path: Path, error: BaseException) -> NatdeployError:
 
 def read_onnx_proto(path: Path, external_data: bool = True) -> onnx.ModelProto:
     """Read an ONNX file as protobuf; the same errors as :func:`read_onnx`."""
+    refuse_special_file(path)
     try:
         model = onnx.load(path, load_external_data=False)
         _check_external_data(model, path)
@@ -110,13 +112,16 @@ def check_target(path: Path, suffix: str) -> None:
     """Refuse a target that cannot be written to, before the work whose result goes there.
 
     Raises:
-        NatdeployError: If the name does not end in ``suffix``, the directory is missing, or a directory stands there.
+        NatdeployError: If the name does not end in ``suffix``, the directory is missing, or no ordinary file stands
+            there.
     """
     problem = None
     if path.suffix != suffix:
         problem = f"a name that does not end in {suffix}"
     elif path.is_dir():
         problem = "a directory of that name"
+    elif (kind := special_kind(path)) is not None:
+        problem = f"{kind} of that name"
     elif not path.parent.exists():
         problem = f"no directory '{path.parent}'"
     elif not path.parent.is_dir():

@@ -21,6 +21,7 @@ import numpy as np
 
 from natdeploy.errors import NatdeployError
 from natdeploy.onnx_files.files import writing_beside
+from natdeploy.ordinary_files import refuse_special_file
 from natdeploy.runners.protocol import Array, Runner, SizeLimits, TensorSpec
 
 _REFERENCE = "natdeploy.reference"
@@ -52,6 +53,7 @@ def batches_from_npz(path: Path) -> list[dict[str, Array]]:
 
 
 def _arrays(path: Path) -> dict[str, Array]:
+    refuse_special_file(path)
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}

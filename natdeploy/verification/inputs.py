@@ -12,6 +12,7 @@ import numpy as np
 from natdeploy.errors import NatdeployError
 from natdeploy.input_format import INPUT_FORMATS
 from natdeploy.onnx_files.metadata import Metadata
+from natdeploy.ordinary_files import refuse_special_file
 from natdeploy.preprocessing import batch_from_images
 from natdeploy.runners.protocol import Array
 
@@ -27,6 +28,7 @@ def image_paths(directory: Path) -> list[Path]:
     Raises:
         NatdeployError: If there are none.
     """
+    refuse_special_file(directory)
     if directory.is_file():
         return [directory]
     if not directory.is_dir():
