@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def convert(
     model: Path, output: Path, precision: str, keep_fp32: tuple[str, ...], external_data: bool, as_json: bool
 ) -> None:
-    """Write MODEL strongly typed in a half precision; inputs and outputs stay float32, and all names stay.
+    """Write MODEL strongly typed in a half precision; inputs and outputs keep their types, and all names stay.
 
     Norms, softmax, sums, the classifier and the inside of attention stay float32, and so do layers with weights that
     the type cannot hold. The result runs on noise before it is written; values that overflow are refused.

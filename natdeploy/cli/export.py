@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     type=click.Choice(["fp32", "fp16", "bf16"]),
     default="fp32",
     show_default=True,
-    help="Of weights and arithmetic, as `natdeploy convert` does it; inputs and outputs are float32.",
+    help="Of weights and arithmetic, as `natdeploy convert` does it; inputs and outputs keep their types.",
 )
 @options.keep_fp32
 @options.external_data

@@ -86,7 +86,7 @@ class PrecisionReport:
 def convert_precision(
     model: ir.Model, precision: str, source: str, keep_float32: Sequence[str] = ()
 ) -> PrecisionReport:
-    """Convert ``model`` in place; inputs and outputs stay float32, and all names stay.
+    """Convert ``model`` in place; inputs and outputs keep their types, and all names stay.
 
     Args:
         model: A float32 model of any form, one that ONNX's checker takes.

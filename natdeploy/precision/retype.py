@@ -42,7 +42,7 @@ class TypedGraph:
         self._names = {value.name for value in (*graph.inputs, *graph.initializers.values(), *outputs)}
 
     def rewrite(self) -> None:
-        """Do it, in place; graph inputs and outputs stay float32, and all names stay."""
+        """Do it, in place; graph inputs and outputs keep their types, and all names stay."""
         for node in list(self._graph):
             wanted = ir.DataType(self._dtype if node in self._half_nodes else ir.DataType.FLOAT)
             for i in typed_inputs(node):
