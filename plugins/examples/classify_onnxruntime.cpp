@@ -7,12 +7,11 @@
 #include <onnxruntime_cxx_api.h>
 
 #include <chrono>
-#include <fstream>
 #include <string>
 #include <vector>
 
 #include "application.h"
-#include "images.h"
+#include "files.h"
 #include "metadata.h"
 #include "problem.h"
 
@@ -52,7 +51,7 @@ size_t classes_of(const Ort::Session& session) {
 
 void classify(const Options& options) {
   Ort::Env env(ORT_LOGGING_LEVEL_ERROR, "natdeploy");
-  if (!std::ifstream(options.artifact)) throw Problem("There is no file '" + options.artifact + "'.");
+  require_file(options.artifact);
   Ort::Session session(env, options.artifact.c_str(), Ort::SessionOptions());
   const Metadata metadata = metadata_from(session, options.artifact);
 

@@ -1,11 +1,10 @@
 #include "images.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 #include <cstring>
-#include <fstream>
 
+#include "files.h"
 #include "png_images.h"
 #include "problem.h"
 
@@ -98,20 +97,6 @@ Image image_from_pnm(const std::vector<uint8_t>& bytes, const std::string& name)
 }
 
 }  // namespace
-
-std::vector<uint8_t> bytes_from_file(const std::string& path, uint64_t most) {
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  const auto size = file ? static_cast<int64_t>(file.tellg()) : -1;
-  if (size < 0) throw Problem("'" + path + "' cannot be opened: " + std::strerror(errno) + ".");
-  if (static_cast<uint64_t>(size) > most) {
-    throw Problem("'" + path + "' has " + std::to_string(size) + " bytes, which is more than " + std::to_string(most) +
-                  ": that is not what it should be.");
-  }
-  std::vector<uint8_t> bytes(static_cast<size_t>(size));
-  file.seekg(0);
-  if (!file.read(reinterpret_cast<char*>(bytes.data()), size)) throw Problem("'" + path + "' cannot be read.");
-  return bytes;
-}
 
 Image image_from_bytes(const std::vector<uint8_t>& bytes, const std::string& name) {
   constexpr uint8_t kPng[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1A, '\n'};

@@ -17,7 +17,4 @@ Image image_from_file(const std::string& path);
 // The same from memory; `name` is for messages.
 Image image_from_bytes(const std::vector<uint8_t>& bytes, const std::string& name);
 
-// A whole file, not larger than `most` bytes.
-std::vector<uint8_t> bytes_from_file(const std::string& path, uint64_t most);
-
 }  // namespace natdeploy::examples

@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "images.h"
+#include "files.h"
 #include "problem.h"
 
 namespace natdeploy::examples {
@@ -68,7 +68,7 @@ std::string plugin_path(const Engine& engine, const std::string& named) {
     throw Problem("This plan needs natdeploy's plugin library: name it with --plugin libnatdeploy_trt.so, or with "
                   "the variable NATDEPLOY_PLUGIN_LIBRARY.");
   }
-  if (!std::filesystem::is_regular_file(path)) throw Problem("There is no plugin library '" + path + "'.");
+  require_file(path);
   return std::filesystem::absolute(path);  // a bare name would be looked for among the system's libraries
 }
 

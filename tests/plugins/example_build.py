@@ -80,7 +80,7 @@ def read_images(sanitized: bool, png: bool) -> Path:
         flags = [*FLAGS, *(SANITIZED if sanitized else ("-O1",)), "-I", EXAMPLES]
         flags += ["-isystem", include] if include is not None else []
         flags += ["-DNATDEPLOY_EXAMPLES_PNG"] if png else []
-        sources = [EXAMPLES / f"{name}.cpp" for name in ("preprocessing", "images", "png_images", "metadata")]
+        sources = [EXAMPLES / f"{name}.cpp" for name in ("preprocessing", "files", "images", "png_images", "metadata")]
         libraries = ["-lpng"] if png else []
         run("g++", *flags, HELPERS / "read_images.cpp", *sources, "-o", directory / "read_images", *libraries)
 

@@ -50,7 +50,7 @@ def _objects() -> list[Path]:
 
 
 def _sources() -> list[Path]:
-    names = ("application", "classify", "images", "metadata", "plan", "png_images", "preprocessing")
+    names = ("application", "classify", "files", "images", "metadata", "plan", "png_images", "preprocessing")
     return [*(EXAMPLES / f"{name}.cpp" for name in names), *PRETENDED.glob("*.cpp")]
 
 

@@ -129,7 +129,7 @@ def test_plans_of_another_version_run_where_they_are_made_to(classify, world):
 
 def test_what_is_missing_is_named(classify, world):
     folder = world.folder
-    assert_told(run(classify, world, "none.plan"), "none.plan' cannot be opened: No such file or directory")
+    assert_told(run(classify, world, "none.plan"), "none.plan' cannot be read: No such file or directory")
     (folder / "alone.plan").write_bytes((folder / "model.plan").read_bytes())
     assert_told(run(classify, world, "alone.plan"), "There is no sidecar '")
     (folder / "alone.plan.json").write_text((folder / "model.plan.json").read_text("utf-8").replace('"engine"', '"e"'))
@@ -137,8 +137,8 @@ def test_what_is_missing_is_named(classify, world):
     image = world.images[0]
     assert_told(attempt(classify, folder / "model.plan", image), "name it with --plugin libnatdeploy_trt.so, or with")
     gone = ("--plugin", folder / "gone.so")
-    assert_told(attempt(classify, folder / "model.plan", image, *gone), "There is no plugin library '")
-    assert_told(run(classify, world, "model.plan", folder / "none.ppm"), "none.ppm' cannot be opened")
+    assert_told(attempt(classify, folder / "model.plan", image, *gone), "gone.so' cannot be read: No such file")
+    assert_told(run(classify, world, "model.plan", folder / "none.ppm"), "none.ppm' cannot be read")
 
 
 def test_the_plugin_may_be_named_by_the_environment_or_not_needed(classify, world):

@@ -11,7 +11,7 @@ from PIL import Image
 from plugins.example_build import configured, older_tensorrt_headers
 from plugins.example_world import agree, guesses_of, inferred, metadata, weights
 from plugins.pretended_gpu import write_plan
-from plugins.trt_build import attempt, plugin_library, run, tensorrt_headers
+from plugins.trt_build import attempt, plugin_library, tensorrt_headers
 from plugins.trt_full import VERSION, full_tensorrt
 
 pytestmark = pytest.mark.slow
@@ -44,7 +44,6 @@ def assert_told(done, part):
 
 def test_tensorrt_10(classify_10, image, tmp_path):
     """Against 10.16's headers, with the library of 10.15.1: everything up to the GPU."""
-    assert "libnvinfer.so.10" in run("ldd", classify_10)
 
     def of(version):
         return lambda part: part.update(version=version, plugin=None)

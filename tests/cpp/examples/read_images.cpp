@@ -5,6 +5,7 @@
 #include <sstream>
 #include <string>
 
+#include "files.h"
 #include "images.h"
 #include "metadata.h"
 #include "problem.h"
