@@ -18,15 +18,15 @@ macro(natdeploy_stop_if_anything_is_missing)
     string(REPLACE "\n" "\n  " indented "${NATDEPLOY_MISSING}") # CMake leaves indented lines as they are
     message(FATAL_ERROR "natdeploy's libraries cannot be built (${NATDEPLOY_COMPONENTS}).\n  ${indented}")
   elseif(NATDEPLOY_MISSING)
-    message(STATUS "The TensorRT plugin is left out (NATDEPLOY_PLUGINS=auto):\n${NATDEPLOY_MISSING}")
     file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/left_out.txt" "${NATDEPLOY_MISSING}")
     install(FILES "${CMAKE_CURRENT_BINARY_DIR}/left_out.txt"
       DESTINATION natdeploy/lib COMPONENT python EXCLUDE_FROM_ALL)
     add_custom_target(natdeploy_trt) # what pip asks for
+    set(left_out ${NATDEPLOY_COMPONENTS})
     if(NATDEPLOY_NVCC_WORKS)
-      list(REMOVE_ITEM NATDEPLOY_COMPONENTS tensorrt_plugin)
-    else()
-      set(NATDEPLOY_COMPONENTS "")
+      list(REMOVE_ITEM left_out op) # which needs nothing else
     endif()
+    list(REMOVE_ITEM NATDEPLOY_COMPONENTS ${left_out})
+    message(STATUS "Left out (NATDEPLOY_PLUGINS=auto): ${left_out}\n${NATDEPLOY_MISSING}")
   endif()
 endmacro()

@@ -190,7 +190,7 @@ def _configured(folder, *options, **environment):
 def test_auto_builds_the_operator_where_tensorrt_is_absent(tmp_path):
     done = _configured(tmp_path, "-DNATDEPLOY_PLUGINS=auto", TENSORRT_ROOT="/absent")
     assert done.returncode == 0, done.stderr
-    assert "The TensorRT plugin is left out" in done.stdout
+    assert "Left out (NATDEPLOY_PLUGINS=auto): tensorrt_plugin\n" in done.stdout
     targets = run("cmake", "--build", tmp_path, "--target", "help")
     assert "natdeploy_op_shared" in targets and "natdeploy_trt" in targets
     run("cmake", "--install", tmp_path, "--prefix", tmp_path / "p", "--component", "python")
@@ -199,7 +199,8 @@ def test_auto_builds_the_operator_where_tensorrt_is_absent(tmp_path):
 
 @pytest.mark.parametrize("option", ["-DNATDEPLOY_PLUGINS=off", "-DNATDEPLOY_PLUGINS=auto"])
 def test_where_nothing_is_built_nothing_is_installed(tmp_path, option):
-    run("cmake", "-S", PLUGINS, "-B", tmp_path / "build", option, CUDACXX="/absent/nvcc")
+    said = run("cmake", "-S", PLUGINS, "-B", tmp_path / "build", option, CUDACXX="/absent/nvcc")
+    assert ("auto): op;tensorrt_plugin\n" in said) == option.endswith("auto")
     run("cmake", "--build", tmp_path / "build")
     run("cmake", "--install", tmp_path / "build", "--prefix", tmp_path / "p")
     assert not (tmp_path / "p").exists()

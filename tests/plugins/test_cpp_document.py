@@ -6,8 +6,9 @@ import shutil
 
 import pytest
 from plugins.installed_package import installed_package, moved_package
-from plugins.trt_build import PLUGINS, ROOT, attempt, cuda_root, run, tensorrt_headers
+from plugins.trt_build import PLUGINS, ROOT, attempt, cuda_root, plugin_library, run, tensorrt_headers
 from scripts.emulated_op import emulated_op
+from side_environments import python_with
 
 DOCUMENT = (ROOT / "docs" / "cpp.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"```\w+\n(?://|#) ([\w.]+)(.*?)```", DOCUMENT, re.DOTALL))
@@ -72,13 +73,40 @@ def test_the_program_computes_on_this_cpu(tmp_path):
     assert run(tmp_path / "program") == "first 2, last 2\n"
 
 
+LOADS = """
+#include "load.cpp"
+
+#include <cstdio>
+
+int main(int, char** words) {
+  if (getInferLibMajorVersion() != NV_TENSORRT_MAJOR) return 77;
+  const bool first = load_plugin(*getPluginRegistry(), words[1]);
+  std::printf("%d %d\\n", first, load_plugin(*getPluginRegistry(), words[1]));
+}
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["load.cpp", "graph.cpp"])
-def test_the_parts_compile(tmp_path, name):
-    _written(tmp_path, name)
-    own = [f"-I{PLUGINS / folder / 'include'}" for folder in ("c_api", "tensorrt")]
+def test_the_plugin_is_loaded_into_tensorrt(tmp_path):
+    """Into the lean runtime 11.4's registry, which needs no GPU; for the second time it is refused."""
+    python = python_with(*(f"tensorrt-lean-cu13-{part}==11.4.0.106" for part in ("libs", "bindings")), "numpy")
+    (runtime,) = python.parents[1].glob("lib/python*/site-packages/tensorrt_lean_libs/libnvinfer_lean.so.11")
+    (_written(tmp_path, "load.cpp") / "main.cpp").write_text(LOADS)
     theirs = ("-isystem", tensorrt_headers(), "-isystem", cuda_root() / "include")
-    run("g++", "-std=c++17", *STRICT, *own, *theirs, "-c", tmp_path / name, "-o", tmp_path / "o")
+    own = ("-I", PLUGINS / "tensorrt" / "include", "-o", tmp_path / "loads")
+    linked = (runtime, f"-Wl,-rpath,{runtime.parent}", "-Wl,--allow-shlib-undefined")
+    run("g++", "-std=c++17", *STRICT, *theirs, *own, tmp_path / "main.cpp", *linked)
+    done = attempt(tmp_path / "loads", plugin_library())
+    if done.returncode == 77:
+        pytest.skip("TENSORRT_ROOT has headers of another TensorRT than 11")
+    assert (done.returncode, done.stdout) == (0, "1 0\n")
+
+
+@pytest.mark.slow
+def test_the_graph_compiles(tmp_path):
+    _written(tmp_path, "graph.cpp")
+    headers = ("-I", PLUGINS / "c_api" / "include", "-isystem", cuda_root() / "include")
+    run("g++", "-std=c++17", *STRICT, *headers, "-c", tmp_path / "graph.cpp", "-o", tmp_path / "o")
 
 
 def test_the_options_are_those_of_the_build():
