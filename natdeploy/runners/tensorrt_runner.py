@@ -15,6 +15,7 @@ from natdeploy.engines.execution import Execution
 from natdeploy.engines.loading import LoadedEngine, engine_from_plan
 from natdeploy.engines.use import EngineUse
 from natdeploy.errors import NatdeployError
+from natdeploy.input_format import INPUT_FORMATS
 from natdeploy.onnx_files.metadata import Metadata
 from natdeploy.runners.protocol import Array, TensorSpec, check_inputs, check_probes
 from natdeploy.size_limits import SizeLimits
@@ -199,14 +200,9 @@ def _metadata_of(plan: CheckedPlan, bounds: Mapping[str, Bounds]) -> Metadata | 
 def _narrowed(limits: SizeLimits, bounds: Bounds | None) -> SizeLimits:
     if bounds is None or any(len(shape) != 4 for shape in bounds):
         return limits
-    (batch, _, top, left), (most, _, bottom, right) = bounds
-    return replace(
-        limits,
-        minimum=(top, left),
-        maximum=(bottom, right),
-        batch=batch if batch == most else None,
-        batch_range=(batch, most),
-    )
+    (batch, minimum), (most, maximum) = map(INPUT_FORMATS[limits.input_format].batch_and_size, bounds)
+    fixed = batch if batch == most else None
+    return replace(limits, minimum=minimum, maximum=maximum, batch=fixed, batch_range=(batch, most))
 
 
 def _plugin_inside(plan: CheckedPlan) -> str:

@@ -84,3 +84,9 @@ PRECISION_FREE = Selection("precision of free sizes", (_TYPED, "-k", "hf_nat and
 PRECISION_CHECK = Selection("precision check", ("tests/precision/test_check.py",), _PRECISION)
 _CLI = ("tests/cli/test_convert.py", "-k", "agrees_with_its_checkpoint or nan_in_float32")
 PRECISION_CLI = Selection("precision on the command line", _CLI, _PRECISION)
+
+_ENGINES = ("tests/engines", "tests/cli/test_plans.py", "tests/cli/test_plans_refused.py", "tests/runners")
+ENGINE_RUNNER = Selection("runner of plans", ("tests/runners/test_tensorrt_runner.py",), _ENGINES)
+_REFUSED = "not real and not machine_as_it_is"
+PLANS_REFUSED = Selection("refused plans", ("tests/cli/test_plans_refused.py", "-k", _REFUSED), _ENGINES)
+ENGINE_BUILDER = Selection("settings of engines", ("tests/engines/test_network.py",), _ENGINES)

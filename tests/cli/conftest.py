@@ -1,6 +1,7 @@
 """Where commands are run that must fail."""
 
 import pytest
+from engines.pretended_machine import assert_used_well, pretended_machine
 
 
 @pytest.fixture
@@ -10,3 +11,11 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return tmp_path
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """A pretended GPU with both TensorRTs, on which nothing may be misused or left behind."""
+    found = pretended_machine(monkeypatch, tmp_path)
+    yield found
+    assert_used_well(found)

@@ -124,6 +124,18 @@ def test_out_of_memory_leaves_a_runner_that_works(machine, tmp_path):
     assert_same(runner.run(inputs), small_onnx(), inputs)
 
 
+def test_a_graph_is_recorded_anew_when_its_buffers_went(machine, tmp_path):
+    """The larger batch gets a buffer for its input, elsewhere, and none for its outputs."""
+    runner = TensorRtRunner(write_plan(tmp_path / "m.plan", small_onnx(), "tensorrt"), GRAPH)
+    inputs = pixels(2, 1, 32, 32)
+    runner.run(inputs)
+    machine.capacity = 8 * 32 * 32 * 4 + 200
+    with pytest.raises(NatdeployError, match="out of memory"):
+        runner.run(pixels(8, 1, 32, 32))
+    assert_same(runner.run(inputs), small_onnx(), inputs)
+    assert machine.captures == 2
+
+
 def test_a_run_that_fails_says_why_and_the_next_one_may_work(machine, tmp_path, monkeypatch):
     runner = TensorRtRunner(write_plan(tmp_path / "m.plan", small_onnx()))
     monkeypatch.setitem(runner._held.loaded.engine.plan, "fails", True)
@@ -144,9 +156,9 @@ def test_closing(machine, tmp_path):
 
 def test_a_context_that_cannot_be_made_leaves_nothing_behind(machine, tmp_path):
     plan = write_plan(tmp_path / "m.plan", small_onnx(), content={"no_context": True})
-    with pytest.raises(NatdeployError, match=r"cannot prepare 'm\.plan' for running.*the GPU is out of memory \(Req"):
+    with pytest.raises(NatdeployError, match=r"cannot prepare 'm\.plan' for running.*out of memory \(Req") as raised:
         TensorRtRunner(plan)
-    assert machine.leaks() == []
+    assert raised.traceback and machine.leaks() == []  # while the error holds on to the runner
 
 
 def test_the_plan_is_described(machine, tmp_path):
@@ -208,6 +220,13 @@ def test_shapes_outside_of_the_profile_never_reach_tensorrt(machine, tmp_path, s
         runner.run(pixels(*shape))
     assert says in str(raised.value)
     assert machine.allocations == 0
+
+
+@pytest.mark.parametrize("height, width", [(39, 72), (40, 73), (72, 64)])
+def test_every_axis_has_its_own_bounds(machine, tmp_path, height, width):
+    runner = TensorRtRunner(write_plan(tmp_path / "m.plan", small_onnx(free=True), profile=FREE))
+    with pytest.raises(NatdeployError, match=rf"of 3x1x{height}x{width}\. Needed: .* from 3x1x40x40 to 3x1x64x72"):
+        runner.check(pixels(3, 1, height, width))
 
 
 def test_a_plan_has_no_inner_tensors(machine, tmp_path):
