@@ -6,6 +6,10 @@
 #include "files.h"
 #include "problem.h"
 
+#ifndef NATDEPLOY_EXAMPLES_PLUGIN
+#define NATDEPLOY_EXAMPLES_PLUGIN ""
+#endif
+
 namespace natdeploy::examples {
 namespace {
 
@@ -63,7 +67,7 @@ Plan plan_from_file(const std::string& path, const Backend& backend) {
 std::string plugin_path(const Engine& engine, const std::string& named) {
   if (!engine.plugin_needed || engine.plugin_embedded) return {};
   const char* variable = std::getenv("NATDEPLOY_PLUGIN_LIBRARY");
-  const std::string path = !named.empty() ? named : variable != nullptr ? variable : "";
+  const std::string path = !named.empty() ? named : variable != nullptr ? variable : NATDEPLOY_EXAMPLES_PLUGIN;
   if (path.empty()) {
     throw Problem("This plan needs natdeploy's plugin library: name it with --plugin libnatdeploy_trt.so, or with "
                   "the variable NATDEPLOY_PLUGIN_LIBRARY.");

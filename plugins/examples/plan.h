@@ -26,8 +26,8 @@ struct Plan {
 // was not compiled for.
 Plan plan_from_file(const std::string& path, const Backend& backend);
 
-// The plugin library that the plan needs: `named`, else what the variable NATDEPLOY_PLUGIN_LIBRARY names, as an
-// absolute path; empty where none is needed.
+// The plugin library that the plan needs, as an absolute path: `named`, else what the variable NATDEPLOY_PLUGIN_LIBRARY
+// names, else the one of the natdeploy that this was compiled with. Empty where none is needed.
 std::string plugin_path(const Engine& engine, const std::string& named);
 
 }  // namespace natdeploy::examples

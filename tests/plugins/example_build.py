@@ -71,20 +71,32 @@ def has_libpng() -> bool:
     return attempt("g++", "-fsyntax-only", "-x", "c++", "-include", "png.h", "/dev/null").returncode == 0
 
 
-@cache
-def read_images(sanitized: bool, png: bool) -> Path:
-    """Build tests/cpp/examples/read_images.cpp with the example's reading and preprocessing."""
+def read_images(sanitized: bool, png: bool) -> list[object]:
+    """Give the command of tests/cpp/examples/read_images.cpp, built with the example's reading and preprocessing."""
+    flags = [*(SANITIZED if sanitized else ("-O1",)), *(("-DNATDEPLOY_EXAMPLES_PNG",) if png else ())]
+    name = f"{'asan-' if sanitized else ''}read-{'png' if png else 'pnm'}"
+    return [_read_images(name, "g++", *flags, *(["-lpng"] if png else []))]
 
+
+def read_images_on_aarch64() -> list[object]:
+    """The same for aarch64, run by qemu; skips where the system has not the packages."""
+    compiler, emulator = "aarch64-linux-gnu-g++", "qemu-aarch64"
+    if missing := [name for name in (compiler, emulator) if shutil.which(name) is None]:
+        pytest.skip(f"aarch64: {' and '.join(missing)} (g++-aarch64-linux-gnu, qemu-user) not installed")
+    return [shutil.which(emulator), _read_images("aarch64-read-pnm", compiler, "-O2", "-static")]
+
+
+@cache
+def _read_images(name: str, compiler: str, *flags: str) -> Path:
     def build(directory: Path) -> None:
         include = json_include()
-        flags = [*FLAGS, *(SANITIZED if sanitized else ("-O1",)), "-I", EXAMPLES]
-        flags += ["-isystem", include] if include is not None else []
-        flags += ["-DNATDEPLOY_EXAMPLES_PNG"] if png else []
-        sources = [EXAMPLES / f"{name}.cpp" for name in ("preprocessing", "files", "images", "png_images", "metadata")]
-        libraries = ["-lpng"] if png else []
-        run("g++", *flags, HELPERS / "read_images.cpp", *sources, "-o", directory / "read_images", *libraries)
+        systems = ["-isystem", include] if include is not None else []
+        parts = ("preprocessing", "files", "images", "png_images", "metadata")
+        sources = [HELPERS / "read_images.cpp", *(EXAMPLES / f"{part}.cpp" for part in parts)]
+        options = [flag for flag in flags if not flag.startswith("-l")]
+        libraries = [flag for flag in flags if flag.startswith("-l")]
+        run(compiler, *FLAGS, *options, "-I", EXAMPLES, *systems, *sources, "-o", directory / "read_images", *libraries)
 
-    name = f"{'asan-' if sanitized else ''}read-{'png' if png else 'pnm'}"
     return built(name, (EXAMPLES, HELPERS, Path(__file__)), build) / "read_images"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,9 @@ class Job:
 class Program:
     """The program, and a folder for what it writes."""
 
-    def __init__(self, directory: Path, sanitized: bool = False, png: bool | None = None) -> None:
+    def __init__(self, directory: Path, command: Sequence[object] | None = None) -> None:
         self.directory = directory
-        self._program = read_images(sanitized, has_libpng() if png is None else png)
+        self._command = command or read_images(sanitized=False, png=has_libpng())
 
     def write_document(self, content: dict[str, Any] | bytes, name: str = "metadata.json") -> Path:
         """Write a document."""
@@ -48,7 +49,7 @@ class Program:
         """Run jobs; gives ``ok`` or a sentence for each."""
         lines = [f"{job.document}\t{job.image}\t{self.output(i)}" for i, job in enumerate(jobs)]
         done = subprocess.run(
-            [self._program],
+            self._command,
             input="\n".join(lines),
             capture_output=True,
             text=True,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from command_line import IMAGES
 from PIL import Image
-from plugins.example_build import has_libpng
+from plugins.example_build import has_libpng, read_images
 from plugins.example_images import Job, Program, document
 
 from natdeploy.preprocessing import Preprocessing, open_image, pixel_values_from_image
@@ -26,7 +26,7 @@ NEEDS_PNG = pytest.mark.skipif(not has_libpng(), reason="libpng's header (libpng
 
 @pytest.fixture
 def program(tmp_path):
-    return Program(tmp_path, sanitized=True)
+    return Program(tmp_path, read_images(sanitized=True, png=has_libpng()))
 
 
 def samples(largest, channels, bytes_per_sample):
@@ -132,7 +132,7 @@ def test_digits(program):
 
 
 def test_without_libpng_png_is_refused(tmp_path):
-    program = Program(tmp_path, png=False)
+    program = Program(tmp_path, read_images(sanitized=False, png=False))
     (told,) = program.run([Job(program.write_document(document(GREY)), IMAGES[0])])
     assert "was built without PNG: install libpng-dev" in told
 

@@ -10,6 +10,7 @@ import PIL
 import pytest
 from command_line import IMAGES
 from PIL import Image
+from plugins.example_build import read_images_on_aarch64
 from plugins.example_images import Job, Program, document
 
 from natdeploy.preprocessing import Preprocessing, open_image, pixel_values_from_image
@@ -81,7 +82,9 @@ def test_every_recipe(program, changes):
     assert_same(program, [(noise(*size, 3), replace(RGB, **changes)) for size in sizes])
 
 
-def test_random_sizes_and_recipes(program):
+@pytest.mark.parametrize("machine", ["this", "aarch64"])
+def test_random_sizes_and_recipes(tmp_path, machine):
+    program = Program(tmp_path, read_images_on_aarch64() if machine == "aarch64" else None)
     generator = np.random.default_rng(7)
     pairs = []
     for seed in range(300):

@@ -10,8 +10,9 @@ from engines import rtx
 from PIL import Image
 from plugins.example_build import configured, older_tensorrt_headers
 from plugins.example_world import agree, guesses_of, inferred, metadata, weights
+from plugins.installed_package import installed_package
 from plugins.pretended_gpu import write_plan
-from plugins.trt_build import attempt, plugin_library, tensorrt_headers
+from plugins.trt_build import attempt, tensorrt_headers
 from plugins.trt_full import VERSION, full_tensorrt
 
 pytestmark = pytest.mark.slow
@@ -67,11 +68,15 @@ def test_a_library_of_another_major_is_refused_before_it_is_called(tmp_path, ima
 
 
 def test_tensorrt_for_rtx(tmp_path, image):
-    """A real plan, which needs the real plugin; where there is a GPU, it must give what the ONNX file gives."""
+    """A real plan, which needs the plugin of the natdeploy that is installed.
+
+    Where there is a GPU, it must give what the ONNX file gives.
+    """
     packages = next((rtx.python().parents[1] / "lib").glob("python*/site-packages/tensorrt_rtx_libs"))
     build = configured(
         tmp_path / "build",
         **QUICKLY,
+        CMAKE_PREFIX_PATH=installed_package(),
         NATDEPLOY_EXAMPLES_TENSORRT_RTX="ON",
         TENSORRT_INCLUDE=older_tensorrt_headers("TRT-RTX-1.7"),
         TENSORRT_LIBRARY=packages / "libtensorrt_rtx.so.1",
@@ -79,8 +84,8 @@ def test_tensorrt_for_rtx(tmp_path, image):
     classify, plan = build / "classify", tmp_path / "digits.plan"
     built = rtx.run("build-engine", digits_onnx(), "-o", plan, "--backend", "tensorrt-rtx")
     assert built.status == 0, built.err
-    assert_told(attempt(classify, plan, image), "This plan needs natdeploy's plugin library: name it with --plugin")
-    command = (classify, plan, "--plugin", plugin_library(), image)
+    assert_told(attempt(classify, plan, image, "--plugin", "gone.so"), "'gone.so' cannot be read")
+    command = (classify, plan, image)
     done = attempt(*command, **WITHOUT_GPU)
     assert (done.returncode, done.stdout) == (1, "")
     assert NO_GPU.fullmatch(done.stderr)
