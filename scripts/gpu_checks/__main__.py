@@ -61,6 +61,7 @@ STEPS = (  # in order of value
     Step("times", "against the memory floor, dense and flex attention", "speed", "check_times"),
     Step("large", "tensors of more than 2^31 elements", "large", "check_large"),
     Step("engines", "TensorRT engines of whole models and layers (TENSORRT_ROOT)", "engines", "check_engines"),
+    Step("plans", "natdeploy's own build-engine and verify: precisions, CUDA graphs", "plans", "check_plans"),
 )
 
 

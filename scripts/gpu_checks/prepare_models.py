@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write the ONNX files, with inputs and expected outputs, of which the step "engines" builds TensorRT engines.
+"""Write the ONNX files, with inputs and expected outputs, of which the steps "engines" and "plans" build engines.
 
     python scripts/gpu_checks/prepare_models.py [FOLDER] [--small]
 
@@ -17,12 +17,15 @@ import onnx
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "scripts"))
 
 from ops.cases import Case  # noqa: E402
 from ops.onnx_models import single_node_model  # noqa: E402
 
+from gpu_checks.plans import FOLDER as PLANS  # noqa: E402
 from natdeploy.ops.spec import PACKED, SPLIT  # noqa: E402
 
+DIGITS = str(ROOT / "tests" / "data" / "digits")
 LAYERS = {
     "layer": Case((28, 29), (7, 7), has_rpb=True, batch=2, heads=4, head_dim=32),
     "dilated_layer": Case((29, 28), (7, 7), (4, 4), has_rpb=True, batch=2, heads=4, head_dim=32),
@@ -54,6 +57,14 @@ def write_model(folder: Path, name: str, checkpoint: str) -> None:
     hybrid.unlink()
 
 
+def write_hybrid(folder: Path, name: str, checkpoint: str, *options: str) -> None:
+    """A whole model as users export it, and what ``natdeploy verify`` is to compare its plans with."""
+    folder.mkdir(exist_ok=True)
+    target = folder / f"{name}.onnx"
+    natdeploy(["export", checkpoint, "-o", str(target), *options])
+    natdeploy(["verify", str(target), "--checkpoint", checkpoint, "--save-reference", str(target.with_suffix(".npz"))])
+
+
 def natdeploy(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-m", "natdeploy", *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -65,11 +76,15 @@ def main() -> None:
     folder = Path(arguments[0]) if arguments else ROOT / "build" / "gpu-models"
     folder.mkdir(parents=True, exist_ok=True)
     write_layers(folder)
-    write_model(folder, "digits", str(ROOT / "tests" / "data" / "digits"))
+    write_model(folder, "digits", DIGITS)
+    write_hybrid(folder / PLANS, "digits", DIGITS)
+    write_hybrid(folder / PLANS, "digits_free", DIGITS, "--dynamic-size", "32:64")
     if "--small" not in sys.argv:
         write_model(folder, "nat_mini", "random:nat_mini")
         write_model(folder, "dinat_mini", "random:dinat_mini")
-    print(f"wrote {len(list(folder.glob('*.onnx')))} models to {folder}")
+        write_hybrid(folder / PLANS, "nat_mini", "random:nat_mini")
+        write_hybrid(folder / PLANS, "dinat_mini_free", "random:dinat_mini", "--dynamic-size", "192:320")
+    print(f"wrote {len(list(folder.rglob('*.onnx')))} models to {folder}")
 
 
 if __name__ == "__main__":

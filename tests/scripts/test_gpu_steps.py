@@ -127,7 +127,7 @@ def test_one_step_is_run_and_kept(tmp_path: Path, monkeypatch, capsys):
 
 def test_every_step_names_a_function_that_exists():
     names = [step.name for step in command_line.STEPS]
-    assert len(names) == len(set(names)) == 11
+    assert len(names) == len(set(names)) == 12
     for step in command_line.STEPS:
         module = __import__(f"gpu_checks.{step.module}", fromlist=[step.function])
         assert callable(getattr(module, step.function))
