@@ -83,7 +83,7 @@ def read_images_on_aarch64() -> list[object]:
     compiler, emulator = "aarch64-linux-gnu-g++", "qemu-aarch64"
     if missing := [name for name in (compiler, emulator) if shutil.which(name) is None]:
         pytest.skip(f"aarch64: {' and '.join(missing)} (g++-aarch64-linux-gnu, qemu-user) not installed")
-    return [shutil.which(emulator), _read_images("aarch64-read-pnm", compiler, "-O2", "-static")]
+    return [shutil.which(emulator), _read_images("aarch64-read-pnm", compiler, "-O1", "-static")]
 
 
 @cache

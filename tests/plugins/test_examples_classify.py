@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from command_line import IMAGES
 from plugins.example_world import CLASSES, HEIGHT, RECIPE, WIDTH, agree, guesses_of, make_world, metadata, weights
 from plugins.pretended_gpu import program, write_plan
 from plugins.trt_build import attempt
@@ -139,6 +140,11 @@ def test_what_is_missing_is_named(classify, world):
     gone = ("--plugin", folder / "gone.so")
     assert_told(attempt(classify, folder / "model.plan", image, *gone), "gone.so' cannot be read: No such file")
     assert_told(run(classify, world, "model.plan", folder / "none.ppm"), "none.ppm' cannot be read")
+
+
+def test_without_libpng_png_is_refused(classify, world):
+    """The build for the pretended GPU has none."""
+    assert_told(run(classify, world, "model.plan", IMAGES[0]), "was built without PNG: install libpng-dev and build it")
 
 
 def test_the_plugin_may_be_named_by_the_environment_or_not_needed(classify, world):

@@ -131,12 +131,6 @@ def test_digits(program):
         assert np.array_equal(program.values(number, pixels), pixels)
 
 
-def test_without_libpng_png_is_refused(tmp_path):
-    program = Program(tmp_path, read_images(sanitized=False, png=False))
-    (told,) = program.run([Job(program.write_document(document(GREY)), IMAGES[0])])
-    assert "was built without PNG: install libpng-dev" in told
-
-
 BAD_IMAGES = {
     "no such file": (None, "cannot be read: No such file or directory"),
     "empty": (b"", "neither a PPM or PGM file"),
