@@ -9,7 +9,6 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from natdeploy.onnx_files.metadata import Metadata, metadata_from_json
 from natdeploy.ops.spec import PLUGIN_NAMESPACE, PLUGIN_VERSION
 from natdeploy.ordinary_files import refuse_special_file
 from natdeploy.plugin_library import manifest_from_library
+from natdeploy.versioned_document import refuse_newer, schema_in, schema_problems
 
 SCHEMA_VERSION = 1
 _LARGEST = 2**26  # bytes of a sidecar; labels are most of it
@@ -132,14 +132,8 @@ def read_sidecar(plan: Path) -> tuple[dict[str, Any], Metadata | None] | None:
     except (ValueError, RecursionError) as error:
         raise _damaged(path, [str(error)]) from error
     part = document.get("engine") if isinstance(document, dict) else None
-    version = part.get("schema") if isinstance(part, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise NatdeployError(
-            f"'{path}' is of version {version}",
-            needed=f"version {SCHEMA_VERSION} or older",
-            next_step="Update natdeploy",
-        )
-    if problems := _schema_problems(part):
+    refuse_newer(part, SCHEMA_VERSION, f"'{path}'")
+    if problems := schema_problems(part, schema_in("natdeploy.engines", "engine.schema.json"), "engine"):
         raise _damaged(path, problems)
     assert isinstance(part, dict)
     return part, metadata_from_json(text, path.name) if "config" in document else None
@@ -207,14 +201,3 @@ def _damaged(path: Path, problems: Sequence[str]) -> NatdeployError:
         got="; ".join(problems)[:500],
         next_step="Copy it again, or build the plan again with `natdeploy build-engine`",
     )
-
-
-def _schema_problems(part: object) -> list[str]:
-    import jsonschema
-
-    schema = json.loads(resources.files("natdeploy.engines").joinpath("engine.schema.json").read_text("utf-8"))
-    errors = sorted(
-        jsonschema.Draft202012Validator(schema).iter_errors(part),
-        key=lambda error: [str(part) for part in error.absolute_path],
-    )
-    return [f"engine.{'.'.join(map(str, error.absolute_path))}: {error.message[:150]}" for error in errors[:5]]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
 from natdeploy import __version__
@@ -17,6 +16,7 @@ from natdeploy.models.config import ModelConfig
 from natdeploy.ops.spec import DOMAIN, DOMAIN_VERSION
 from natdeploy.preprocessing import Preprocessing
 from natdeploy.size_limits import SizeLimits
+from natdeploy.versioned_document import refuse_newer, schema_in, schema_problems
 
 KEY = "natdeploy"  # in an ONNX file's metadata_props
 SCHEMA_VERSION = 1
@@ -90,14 +90,8 @@ def metadata_from_json(text: str, source: str) -> Metadata:
         document = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:  # a number of 5000 digits is a ValueError of its own
         raise _damaged(source, [str(error)]) from error
-    version = document.get("schema") if isinstance(document, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise NatdeployError(
-            f"the metadata of '{source}' is of version {version}",
-            needed=f"version {SCHEMA_VERSION} or older",
-            next_step="Update natdeploy",
-        )
-    if problems := _schema_problems(document):
+    refuse_newer(document, SCHEMA_VERSION, f"the metadata of '{source}'")
+    if problems := schema_problems(document, _schema()):
         raise _damaged(source, problems)
     sizes, checkpoint = document["sizes"], document["checkpoint"]
     recipe = Preprocessing.from_json(document["preprocessing"])
@@ -135,17 +129,6 @@ def _damaged(source: str, problems: Sequence[str]) -> NatdeployError:
     )
 
 
-def _schema_problems(document: object) -> list[str]:
-    """Say where the document breaks the schema; an integer written as 224.0 or true is no integer."""
-    import jsonschema
-
-    base = jsonschema.Draft202012Validator
-    types = base.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-    validator = jsonschema.validators.extend(base, type_checker=types)(_schema())
-    errors = sorted(validator.iter_errors(document), key=lambda error: [str(part) for part in error.absolute_path])
-    return [f"{'.'.join(map(str, error.absolute_path)) or 'document'}: {error.message[:150]}" for error in errors[:5]]
-
-
 def _contradictions(metadata: Metadata) -> list[str]:
     """Say what no schema can: which fields contradict each other."""
     config, recipe, limits = metadata.config, metadata.preprocessing, metadata.size_limits
@@ -180,4 +163,4 @@ def metadata_from_properties(properties: Mapping[str, str], source: str) -> Meta
 
 
 def _schema() -> Any:
-    return json.loads(resources.files("natdeploy.onnx_files").joinpath("metadata.schema.json").read_text("utf-8"))
+    return schema_in("natdeploy.onnx_files", "metadata.schema.json")
