@@ -1,4 +1,4 @@
-"""JSON documents that carry the version of their schema: whether this natdeploy reads one, and what is wrong with it."""
+"""JSON documents with the version of their schema: whether this natdeploy reads one, and what is wrong with it."""
 
 from __future__ import annotations
 
