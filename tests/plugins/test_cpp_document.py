@@ -1,4 +1,4 @@
-"""docs/cpp.md: its programs compile and run, its lines work, its options are there."""
+"""docs/cpp.md: its programs compile and run, its lines work, its options and links are there."""
 
 import re
 import shlex
@@ -115,3 +115,9 @@ def test_the_options_are_those_of_the_build():
     assert all(any(re.search(rf"\b{name}\b", text) for text in texts) for name in named)
     offered = {name for text in texts for name in re.findall(r"^(?:set|option)\((NATDEPLOY_\w+) .*CACHE", text, re.M)}
     assert offered <= named
+
+
+def test_every_file_that_it_links_to_is_there():
+    linked = re.findall(r"\]\(([^)#]+)", DOCUMENT)
+    assert {"sidecar.md", "../plugins/examples/README.md"} <= set(linked)
+    assert [name for name in linked if not (ROOT / "docs" / name).exists()] == []

@@ -27,8 +27,9 @@
  * make small temporary objects.
  *
  * Versions. The SONAME carries NATDEPLOY_OP_ABI_VERSION. Within one version functions are only added, enumerators keep
- * their values, and structs grow at the end, where 0 means what it meant before: programs run with every later library
- * of that version without being compiled again, and with an older one as long as they leave at 0 what it does not know.
+ * their values, and a struct that begins with `size` grows at the end, where 0 means what it meant before; others stay
+ * as they are. So programs run with every later library of that version without being compiled again, and with an older
+ * one as long as they leave at 0 what it does not know.
  */
 #ifndef NATDEPLOY_OP_H
 #define NATDEPLOY_OP_H
