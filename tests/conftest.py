@@ -43,7 +43,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if config.getoption("--slow"):
         terminalreporter.write_line(
             "in environments of their own (slow tests): onnxruntime 1.18.1, transformers 4.40.2, TensorRT 10.15.1 "
-            "(needs mvn), lean 10.16.1 and 11.4.0, for RTX 1.7.1, polygraphy 0.53.6"
+            "(needs mvn), lean 10.16.1 and 11.4.0, for RTX 1.7.1, polygraphy 0.53.6, cuda-bindings 12.9 and 13.0"
         )
 
 
