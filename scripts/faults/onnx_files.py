@@ -89,13 +89,15 @@ _NORMALISATION = planted("normalisation", "natdeploy/onnx_files/normalisation.py
                                  "pixels.to(torch.float32) * self.scale - self.mean"),
     },
 ), (
-    (tests.PIXEL_FILES,),
+    (tests.PIXEL_LAYERS,),
     {
         "channels-reversed": ("pixels.to(torch.float32) - ", "pixels.flip(-1).to(torch.float32) - "),
         "height-and-width-swapped": ("permute(0, 3, 1, 2)", "permute(0, 3, 2, 1).reshape(normalised.shape[0], "
                                      "normalised.shape[3], normalised.shape[1], normalised.shape[2])"),
-        "calculated-before-the-cast": ("pixels.to(torch.float32)", "pixels.flip(-1).flip(-1).to(torch.float32)"),
     },
+), (
+    (tests.PIXEL_GRAPH,),
+    {"calculated-before-the-cast": ("pixels.to(torch.float32)", "pixels.flip(-1).flip(-1).to(torch.float32)")},
 ))  # fmt: skip
 
 _INPUT_FORMAT = planted("input-format", "natdeploy/input_format.py", (

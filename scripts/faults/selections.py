@@ -55,7 +55,8 @@ HALF_OPS = Selection("half precision", ("tests/ops/test_onnx_forms.py", "-k", "c
 
 _PIXELS = "tests/onnx_files/test_pixel_files.py"
 PIXEL_VALUES = Selection("pixel values", (_PIXELS, "-k", "every_pixel_value"), (_PIXELS,))
-PIXEL_FILES = Selection("files of pixels", (_PIXELS, "-k", "first_layers or (one_cast and fp32)"), (_PIXELS,))
+PIXEL_LAYERS = Selection("first layers of pixels", (_PIXELS, "-k", "first_layers"), (_PIXELS,))
+PIXEL_GRAPH = Selection("graph of pixels", (_PIXELS, "-k", "one_cast and fp32"), (_PIXELS,))
 PIXEL_REFERENCE = Selection("reference of pixels", (_PIXELS, "-k", "reference"), (_PIXELS,))
 INPUT_FORMATS = Selection("input formats", ("tests/test_input_format.py",), ("tests/engines/test_profiles.py", _PIXELS))
 _VERIFIED = "tests/cli/test_pixel_files.py"
