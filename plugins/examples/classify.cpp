@@ -89,13 +89,15 @@ class Classifier {
     }
     engine_.reset(runtime_->deserializeCudaEngine(plan.bytes.data(), plan.bytes.size()));
     if (!engine_) throw logger_.problem("TensorRT cannot load the plan");
-    context_.reset(engine_->createExecutionContext());
-    if (!context_) throw logger_.problem("TensorRT cannot make an execution context");
+    make_context();
     set_input_shape(images);
     bind_memory();
     // TensorRT finishes what it put off when shapes changed in the first run, which must not be recorded.
     enqueue();
     stream_.wait();
+#ifdef NATDEPLOY_EXAMPLES_TENSORRT_RTX
+    if (!context_->isStreamCapturable(stream_.get())) throw Problem("This plan cannot be recorded as a CUDA graph.");
+#endif
     graph_ = std::make_unique<Graph>(stream_, [this] { enqueue(); });
   }
 
@@ -110,6 +112,20 @@ class Classifier {
   }
 
  private:
+  void make_context() {
+#ifdef NATDEPLOY_EXAMPLES_TENSORRT_RTX
+    // By default, kernels for the actual shapes are compiled in the background while others run that fit any: a graph
+    // would keep those.
+    config_.reset(engine_->createRuntimeConfig());
+    if (!config_) throw logger_.problem("TensorRT cannot be configured");
+    config_->setDynamicShapesKernelSpecializationStrategy(nvinfer1::DynamicShapesKernelSpecializationStrategy::kEAGER);
+    context_.reset(engine_->createExecutionContext(config_.get()));
+#else
+    context_.reset(engine_->createExecutionContext());
+#endif
+    if (!context_) throw logger_.problem("TensorRT cannot make an execution context");
+  }
+
   // As many images as there are, within what the plan's profile allows.
   void set_input_shape(size_t images) {
     const bool is_uint8 = recipe_.input_format == InputFormat::kUint8Nhwc;
@@ -176,6 +192,9 @@ class Classifier {
   Logger logger_;
   std::unique_ptr<nvinfer1::IRuntime> runtime_;
   std::unique_ptr<nvinfer1::ICudaEngine> engine_;
+#ifdef NATDEPLOY_EXAMPLES_TENSORRT_RTX
+  std::unique_ptr<nvinfer1::IRuntimeConfig> config_;
+#endif
   std::unique_ptr<nvinfer1::IExecutionContext> context_;
   Stream stream_;
   std::map<std::string, DeviceMemory> on_gpu_;  // by the tensor's name
@@ -189,7 +208,7 @@ class Classifier {
 void classify(const Options& options) {
   const Plan plan = plan_from_file(options.artifact, linked_backend());
   const std::string plugin = plugin_path(plan.sidecar.engine, options.plugin);
-  require_gpu();
+  check_gpu(plan.sidecar.engine, compute_capability());
   Classifier classifier(plan, plugin, options.images.size());
   const auto run = [&] { classifier.run(); };
   const auto timed = [&] {

@@ -16,12 +16,19 @@ inline void check(cudaError_t status, const char* what) {
   throw Problem(std::string("CUDA cannot ") + what + ": " + cudaGetErrorString(status) + ".");
 }
 
-inline void require_gpu() {
+// The compute capability of the GPU that is used, 9.0 say; refuses a machine without one.
+inline std::string compute_capability() {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status == cudaSuccess && count > 0) return;
-  throw Problem(std::string("No NVIDIA GPU can be used here: ") +
-                (status != cudaSuccess ? cudaGetErrorString(status) : "the driver shows none") + ".");
+  if (status != cudaSuccess || count == 0) {
+    throw Problem(std::string("No NVIDIA GPU can be used here: ") +
+                  (status != cudaSuccess ? cudaGetErrorString(status) : "the driver shows none") + ".");
+  }
+  int device = 0, major = 0, minor = 0;
+  check(cudaGetDevice(&device), "say which GPU is used");
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "describe the GPU");
+  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "describe the GPU");
+  return std::to_string(major) + "." + std::to_string(minor);
 }
 
 class Stream {

@@ -183,6 +183,11 @@ Engine engine_from(const Field& field, const std::string& source) {
   engine.version = field["version"].text();
   engine.version_compatible = field["options"]["version_compatible"].boolean();
   engine.machine = field["platform"]["machine"].text();
+  if (!field["gpu"].is_null()) {
+    engine.gpu = field["gpu"]["name"].text();
+    engine.gpu_capability = field["gpu"]["compute_capability"].text();
+    engine.other_gpus = field["options"]["hardware_compatibility"].text() == "AMPERE_PLUS";
+  }
   engine.plugin_needed = !field["plugin"].is_null();
   engine.plugin_embedded = engine.plugin_needed && field["plugin"]["embedded"].boolean();
   return engine;

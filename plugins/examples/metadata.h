@@ -23,6 +23,9 @@ struct Engine {
   std::string version;  // of TensorRT: 10.15.1.29
   bool version_compatible = false;
   std::string machine;           // x86_64 or aarch64
+  std::string gpu;               // what it was tuned on: NVIDIA H100; empty where it was built without one
+  std::string gpu_capability;    // of that one: 9.0
+  bool other_gpus = false;       // whether it runs on others too
   bool plugin_needed = false;    // by nodes of the plan
   bool plugin_embedded = false;  // in the plan
 };

@@ -64,6 +64,13 @@ Plan plan_from_file(const std::string& path, const Backend& backend) {
   return plan;
 }
 
+void check_gpu(const Engine& engine, const std::string& capability) {
+  if (engine.gpu.empty() || engine.other_gpus || engine.gpu_capability == capability) return;
+  throw Problem("The plan was built for " + engine.gpu + ", of compute capability " + engine.gpu_capability +
+                ", and this GPU has " + capability + ": build it again here, or with `natdeploy build-engine " +
+                "--config hardware_compatibility_level=AMPERE_PLUS`.");
+}
+
 std::string plugin_path(const Engine& engine, const std::string& named) {
   if (!engine.plugin_needed || engine.plugin_embedded) return {};
   const char* variable = std::getenv("NATDEPLOY_PLUGIN_LIBRARY");

@@ -26,6 +26,9 @@ struct Plan {
 // was not compiled for.
 Plan plan_from_file(const std::string& path, const Backend& backend);
 
+// Refuses a GPU of another compute capability (9.0) than the plan was built for.
+void check_gpu(const Engine& engine, const std::string& capability);
+
 // The plugin library that the plan needs, as an absolute path: `named`, else what the variable NATDEPLOY_PLUGIN_LIBRARY
 // names, else the one of the natdeploy that this was compiled with. Empty where none is needed.
 std::string plugin_path(const Engine& engine, const std::string& named);

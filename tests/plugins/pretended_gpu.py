@@ -6,6 +6,7 @@ import json
 import re
 import struct
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,41 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from engines.plans import engine
-from plugins.example_build import EXAMPLES, FLAGS, SANITIZED, json_include
+from plugins.example_build import EXAMPLES, FLAGS, SANITIZED, json_include, older_tensorrt_headers
 from plugins.trt_build import ROOT, built, cuda_root, run, tensorrt_headers
 
 PRETENDED = ROOT / "tests" / "cpp" / "pretended_gpu"
-VERSION = "11.4.0.106"  # of the headers
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """Which TensorRT is pretended.
+
+    Args:
+        backend: As sidecars call it.
+        version: Of the headers.
+        options: Of the compiler.
+    """
+
+    backend: str
+    version: str
+    options: tuple[str, ...] = ()
+
+    def headers(self) -> Path:
+        """The folder of its headers."""
+        return older_tensorrt_headers("TRT-RTX-1.7") if self.options else tensorrt_headers()
+
+
+TENSORRT = Flavour("tensorrt", "11.4.0.106")
+TENSORRT_RTX = Flavour("tensorrt-rtx", "1.7.1.116", ("-DNATDEPLOY_EXAMPLES_TENSORRT_RTX",))
+_OF_FLAVOUR = ("classify.cpp", "tensorrt.cpp")  # all else is compiled once
 
 Change = tuple[str, str, str]  # a file of plugins/examples, what stands there, and what shall
 
 
-def program(directory: Path, changes: list[Change] | None = None) -> Path:
+def program(directory: Path, changes: list[Change] | None = None, flavour: Flavour = TENSORRT) -> Path:
     """Give classify with the pretended GPU; ``changes`` of its sources are compiled in ``directory``."""
-    objects = _objects()
+    objects = _objects(flavour)
     texts: dict[str, str] = {}
     for name, before, after in changes or []:
         text = texts.get(name, (EXAMPLES / name).read_text("utf-8"))
@@ -32,21 +56,23 @@ def program(directory: Path, changes: list[Change] | None = None) -> Path:
         texts[name] = text.replace(before, after)
     for name, text in texts.items():
         (directory / name).write_text(text, "utf-8")
-        _compile(directory / name, directory / f"{name}.o", "-I", EXAMPLES)
+        _compile(directory / name, directory / f"{name}.o", flavour, "-I", EXAMPLES)
     every = [path if not (directory / path.name).exists() else directory / path.name for path in objects]
     run("g++", *SANITIZED, *every, "-o", directory / "classify", "-pthread")
     return directory / "classify"
 
 
 @cache
-def _objects() -> list[Path]:
+def _objects(flavour: Flavour) -> list[Path]:
     def build(directory: Path) -> None:
-        (directory / "unused.h").write_text(_unused(), "utf-8")
+        (directory / "unused.h").write_text(_unused(flavour.headers()), "utf-8")
         for source in _sources():
-            _compile(source, directory / f"{source.name}.o", "-isystem", directory)
+            if flavour is TENSORRT or source.name in _OF_FLAVOUR:
+                _compile(source, directory / f"{source.name}.o", flavour, "-isystem", directory)
 
-    folder = built("pretended-gpu", (EXAMPLES, PRETENDED, Path(__file__)), build)
-    return [folder / f"{source.name}.o" for source in _sources()]
+    folder = built(f"pretended-{flavour.backend.replace('-', '_')}", (EXAMPLES, PRETENDED, Path(__file__)), build)
+    shared = folder if flavour is TENSORRT else _objects(TENSORRT)[0].parent
+    return [(folder if s.name in _OF_FLAVOUR else shared) / f"{s.name}.o" for s in _sources()]
 
 
 def _sources() -> list[Path]:
@@ -54,22 +80,22 @@ def _sources() -> list[Path]:
     return [*(EXAMPLES / f"{name}.cpp" for name in names), *PRETENDED.glob("*.cpp")]
 
 
-def _compile(source: Path, target: Path, *options: object) -> None:
-    systems = [path for path in (json_include(), tensorrt_headers(), cuda_root() / "include") if path is not None]
+def _compile(source: Path, target: Path, flavour: Flavour, *options: object) -> None:
+    systems = [path for path in (json_include(), flavour.headers(), cuda_root() / "include") if path is not None]
     includes = [word for path in systems for word in ("-isystem", path)]
     # Without vptr: the pretended classes have no typeinfo for what the headers declare.
-    flags = (*FLAGS, *SANITIZED, "-fno-sanitize=vptr", "-I", PRETENDED)
+    flags = (*FLAGS, *SANITIZED, "-fno-sanitize=vptr", "-I", PRETENDED, *flavour.options)
     run("g++", *flags, *includes, *options, "-c", source, "-o", target)
 
 
-def _unused() -> str:
+def _unused(headers: Path) -> str:
     """Write classes that end the program in every virtual function of TensorRT's headers."""
     text = "#include <cstdlib>\n"
     for header, space, names in (
-        ("NvInferImpl.h", "nvinfer1::apiv", ("VRuntime", "VCudaEngine", "VExecutionContext")),
+        ("NvInferImpl.h", "nvinfer1::apiv", ("VRuntime", "VRuntimeConfig", "VCudaEngine", "VExecutionContext")),
         ("NvInferRuntimeCommon.h", "nvinfer1", ("IPluginRegistry",)),
     ):
-        declared = re.sub(r"//[^\n]*", "", (tensorrt_headers() / header).read_text("utf-8"))
+        declared = re.sub(r"//[^\n]*", "", (headers / header).read_text("utf-8"))
         for name in names:
             found = re.search(rf"\nclass {name}\b[^;{{]*\{{(.*?)\n\}};", declared, re.DOTALL)
             assert found is not None, name
@@ -86,12 +112,13 @@ def write_plan(
     batch: tuple[int, int] = (1, 2),
     edit: Callable[[dict[str, Any]], None] = lambda part: None,
     needs_plugin: bool = True,
+    flavour: Flavour = TENSORRT,
 ) -> Path:
     """Write a plan that multiplies by ``weights`` ``[classes, *shape of an image]``, and its sidecar."""
     is_uint8 = metadata["preprocessing"].get("input_format") == "uint8-nhwc"
     head = struct.pack("<8s8i", b"PRETEND", *batch, *weights.shape[1:], len(weights), is_uint8, needs_plugin)
     path.write_bytes(head + weights.astype("<f4").tobytes())
-    part = engine(path.read_bytes(), backend="tensorrt", version=VERSION)
+    part = engine(path.read_bytes(), backend=flavour.backend, version=flavour.version)
     edit(part)
     path.with_name(f"{path.name}.json").write_text(json.dumps({**metadata, "engine": part}), "utf-8")
     return path

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from command_line import IMAGES
 from plugins.example_world import CLASSES, HEIGHT, RECIPE, WIDTH, agree, guesses_of, make_world, metadata, weights
-from plugins.pretended_gpu import program, write_plan
+from plugins.pretended_gpu import TENSORRT_RTX, program, write_plan
 from plugins.trt_build import attempt
 
 
@@ -42,6 +42,22 @@ def test_guesses_are_those_of_natdeploy(classify, world, batch, runs):
     assert re.fullmatch(
         rf"latency \d+\.\d{{3}} ms, 95 % below \d+\.\d{{3}} ms: 3 runs of batch {runs} by the CPU's clock, copies .*",
         latency,
+    )
+
+
+EAGER = "DynamicShapesKernelSpecializationStrategy::kEAGER"
+
+
+@pytest.mark.slow  # the sources once more with other headers
+def test_tensorrt_for_rtx_is_asked_for_its_final_kernels(world, tmp_path):
+    """By default, it would record kernels that fit any shape."""
+    write_plan(world.folder / "rtx.plan", metadata(), weights(), flavour=TENSORRT_RTX)
+    done = run(program(tmp_path, flavour=TENSORRT_RTX), world, "rtx.plan")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert agree(guesses_of(done.stdout)[0], world.expected)
+    lazy = [("classify.cpp", EAGER, EAGER.replace("kEAGER", "kLAZY"))]
+    assert_told(
+        run(program(tmp_path, lazy, TENSORRT_RTX), world, "rtx.plan"), "kernels that fit any shape are recorded"
     )
 
 
@@ -97,6 +113,8 @@ def with_engine(**changes):
     return lambda part: part.update(changes)
 
 
+L40 = {"name": "NVIDIA L40", "compute_capability": "8.9", "multiprocessors": 142, "driver": "13.0"}
+
 # What the engine part of the sidecar says, and what the user is told.
 BAD_SIDECARS = {
     "other size": (with_engine(plan={"sha256": "0" * 64, "bytes": 7}), "and its sidecar says 7: copy both from where"),
@@ -108,6 +126,7 @@ BAD_SIDECARS = {
     ),
     "other version": (with_engine(version="11.3.0.1"), "was built by TensorRT 11.3.0.1, and 11.4.0.106 is here"),
     "other machine": (with_engine(platform={"system": "Linux", "machine": "sparc"}), "was built for sparc"),
+    "other GPU": (with_engine(gpu=L40), "was built for NVIDIA L40, of compute capability 8.9, and this GPU has 9.0"),
     "no options": (lambda part: part.pop("options"), "engine.options is missing"),
     "embedded is a word": (lambda part: part["plugin"].update(embedded="no"), "embedded is neither true nor false"),
 }
@@ -119,10 +138,10 @@ def test_sidecars_that_do_not_fit(classify, world, edit, part):
     assert_told(run(classify, world, "bad.plan"), part)
 
 
-def test_plans_of_another_version_run_where_they_are_made_to(classify, world):
+def test_plans_of_another_version_and_gpu_run_where_they_are_made_to(classify, world):
     def compatible(part):
-        part["version"] = "11.3.0.1"
-        part["options"]["version_compatible"] = True
+        part.update(version="11.3.0.1", gpu=L40)
+        part["options"].update(version_compatible=True, hardware_compatibility="AMPERE_PLUS")
 
     write_plan(world.folder / "compatible.plan", metadata(), weights(), edit=compatible)
     assert agree(guesses_of(run(classify, world, "compatible.plan").stdout)[0], world.expected)

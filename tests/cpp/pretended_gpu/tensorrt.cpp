@@ -70,8 +70,12 @@ void multiply(const Network& network, size_t batch, const void* images, float* l
 
 class ContextCalls : public nvinfer1::apiv::UnusedVExecutionContext {
  public:
-  explicit ContextCalls(std::shared_ptr<const Network> network) : network_(std::move(network)) {}
+  ContextCalls(std::shared_ptr<const Network> network, bool is_eager)
+      : network_(std::move(network)), is_eager_(is_eager) {}
 
+#ifdef NATDEPLOY_EXAMPLES_TENSORRT_RTX
+  bool isStreamCapturable(cudaStream_t) const noexcept override { return settled_; }
+#endif
   bool setInputShape(const char* name, const Dims& dims) noexcept override {
     const Dims any = shape_of(*network_, name, dims.d[0]);
     if (std::memcmp(any.d, dims.d, sizeof any.d[0] * 4) != 0) return refuse("the shape is outside the profile");
@@ -91,6 +95,7 @@ class ContextCalls : public nvinfer1::apiv::UnusedVExecutionContext {
     }
     if (batch_ == 0) return refuse("the input has no shape");
     if (stream->capturing && !settled_) return refuse("shapes changed, and the first run is recorded");
+    if (stream->capturing && !is_eager_) return refuse("kernels that fit any shape are recorded");
     settled_ = true;
     const auto batch = static_cast<size_t>(batch_);
     pretended::submit(stream, [=, network = network_, addresses = addresses_](cudaStream_t) {
@@ -106,6 +111,7 @@ class ContextCalls : public nvinfer1::apiv::UnusedVExecutionContext {
 
  private:
   std::shared_ptr<const Network> network_;
+  bool is_eager_;  // whether kernels for new shapes are there when the first run is over
   int64_t batch_ = 0;
   bool settled_ = false;
   std::map<std::string, void*> addresses_;
@@ -123,6 +129,19 @@ class Holder : public Interface {
  private:
   Calls calls_;
 };
+
+#ifdef NATDEPLOY_EXAMPLES_TENSORRT_RTX
+using Specialization = nvinfer1::DynamicShapesKernelSpecializationStrategy;
+
+class ConfigCalls : public nvinfer1::apiv::UnusedVRuntimeConfig {
+ public:
+  void setDynamicShapesKernelSpecializationStrategy(Specialization strategy) noexcept override { strategy_ = strategy; }
+  Specialization getDynamicShapesKernelSpecializationStrategy() const noexcept override { return strategy_; }
+
+ private:
+  Specialization strategy_ = Specialization::kLAZY;
+};
+#endif
 
 class EngineCalls : public nvinfer1::apiv::UnusedVCudaEngine {
  public:
@@ -143,10 +162,25 @@ class EngineCalls : public nvinfer1::apiv::UnusedVCudaEngine {
     const bool least = select == nvinfer1::OptProfileSelector::kMIN;
     return shape_of(*network_, name, least ? network_->head.least : network_->head.most);
   }
+#ifdef NATDEPLOY_EXAMPLES_TENSORRT_RTX
   nvinfer1::IExecutionContext* createExecutionContext(
       nvinfer1::ExecutionContextAllocationStrategy) noexcept override {
-    return new Holder<nvinfer1::IExecutionContext, ContextCalls>(network_);
+    return new Holder<nvinfer1::IExecutionContext, ContextCalls>(network_, false);
   }
+  nvinfer1::IRuntimeConfig* createRuntimeConfig() noexcept override {
+    return new Holder<nvinfer1::IRuntimeConfig, ConfigCalls>();
+  }
+  nvinfer1::IExecutionContext* createExecutionContextWithRuntimeConfig(
+      nvinfer1::IRuntimeConfig* config) noexcept override {
+    const bool is_eager = config->getDynamicShapesKernelSpecializationStrategy() == Specialization::kEAGER;
+    return new Holder<nvinfer1::IExecutionContext, ContextCalls>(network_, is_eager);
+  }
+#else
+  nvinfer1::IExecutionContext* createExecutionContext(
+      nvinfer1::ExecutionContextAllocationStrategy) noexcept override {
+    return new Holder<nvinfer1::IExecutionContext, ContextCalls>(network_, true);
+  }
+#endif
 
  private:
   std::shared_ptr<const Network> network_;
