@@ -21,7 +21,12 @@ from natdeploy.preprocessing import Preprocessing, open_image, pixel_values_from
 AS_IT_IS = {"resize": False, "center_crop": False, "value_range": 255.0}
 RGB = Preprocessing((5, 7), mean=(0.0,) * 3, std=(1.0,) * 3, **AS_IT_IS)
 GREY = Preprocessing((5, 7), mean=(0.0,), std=(1.0,), channel_order="L", **AS_IT_IS)
-NEEDS_PNG = pytest.mark.skipif(not has_libpng(), reason="libpng's header (libpng-dev) is not installed")
+
+
+@pytest.fixture
+def needs_png():
+    if not has_libpng():
+        pytest.skip("libpng's header (libpng-dev) is not installed")
 
 
 @pytest.fixture
@@ -115,12 +120,12 @@ def test_pnm(program):
     assert_read(program, PNM)
 
 
-@NEEDS_PNG
+@pytest.mark.usefixtures("needs_png")
 def test_png(program):
     assert_read(program, PNG)
 
 
-@NEEDS_PNG
+@pytest.mark.usefixtures("needs_png")
 def test_digits(program):
     """PNG files that Pillow wrote, pixel for pixel."""
     recipe = Preprocessing((8, 8), channel_order="L", mean=(0.0,), std=(1.0,), **AS_IT_IS)
@@ -167,7 +172,7 @@ def test_what_is_no_file(program, make):
     assert_refused(program, None, "image' is no file.")
 
 
-@NEEDS_PNG
+@pytest.mark.usefixtures("needs_png")
 @pytest.mark.parametrize("content, part", BAD_PNG.values(), ids=BAD_PNG)
 def test_bad_png(program, content, part):
     assert_refused(program, content, part)

@@ -63,8 +63,9 @@ def test_guesses_are_those_of_natdeploy(classify, digits, artifact, batch):
     assert f": 2 runs of batch {batch} by the CPU's clock, without preprocessing" in latency
 
 
-@pytest.mark.skipif(not has_libpng(), reason="libpng's header (libpng-dev) is not installed")
 def test_png(classify):
+    if not has_libpng():
+        pytest.skip("libpng's header (libpng-dev) is not installed")
     assert_same(classify, digits_onnx(), IMAGES)
 
 
