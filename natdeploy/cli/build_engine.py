@@ -94,7 +94,7 @@ def _precision(fp16: bool, bf16: bool) -> str:
     multiple=True,
     callback=_pairs,
     metavar="KEY=VALUE",
-    help="Anything else of TensorRT's IBuilderConfig: TF32=0, max_aux_streams=2, profiling_verbosity=DETAILED. "
+    help="Anything else of TensorRT's IBuilderConfig: TF32=1, max_aux_streams=2, profiling_verbosity=DETAILED. "
     "May be given again.",
 )
 @click.option("--dry-run", is_flag=True, help="Load, parse and check everything; build and write nothing.")

@@ -105,8 +105,8 @@ def checked_plan(path: Path, use: EngineUse, *, described: bool = False) -> Chec
         plugin = None
     if plugin is not None and part is not None:
         reasons += _reasons_of_the_plugin(plugin, part["plugin"])
-    architectures = (part or {}).get("plugin") and (plugin.manifest if plugin else part["plugin"])  # type: ignore[index]
-    reasons += _reasons_of_kernels(architectures, gpu)
+    told = plugin.manifest if plugin is not None else part["plugin"] if part is not None else None
+    reasons += _reasons_of_kernels(told, gpu)
     if reasons:
         raise NatdeployError(f"'{path}' cannot be run here", got="; ".join(reasons))
     assert gpu is not None

@@ -1,5 +1,6 @@
 """Plans that ``natdeploy verify`` and ``natdeploy infer`` cannot run: one paragraph each, pretended and for real."""
 
+import _ctypes
 import json
 import shutil
 import sys
@@ -261,6 +262,8 @@ def test_real_plans_are_refused_where_there_is_no_gpu(real_plans):
         one_paragraph(rtx.run(*command, NATDEPLOY_PLUGIN_LIBRARY="/nowhere.so"), *no_gpu, "NATDEPLOY_PLUGIN_LIBRARY")
     one_paragraph(rtx.run("infer", real_plans / "e.plan", IMAGES[0]), *no_gpu, "--allow-host-code")
     assert (host_code_in(real_plans / "m.plan"), host_code_in(real_plans / "e.plan")) == ([], ["a shared library"])
+    foreign = rtx.run("infer", real_plans / "m.plan", IMAGES[0], NATDEPLOY_PLUGIN_LIBRARY=_ctypes.__file__)
+    one_paragraph(foreign, *no_gpu, "it needs the plugin library", "is not natdeploy's plugin library")
     allowed = rtx.run("infer", real_plans / "e.plan", IMAGES[0], "--allow-host-code")
     one_paragraph(allowed, *no_gpu)
     assert "--allow-host-code" not in allowed.err
