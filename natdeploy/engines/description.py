@@ -1,4 +1,4 @@
-"""What is in a plan, from its header and its sidecar, as plain data. Needs no TensorRT."""
+"""What is in a plan, as plain data: from its header and its sidecar, and from TensorRT where that can load it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from natdeploy.engines.backends import BACKENDS
+from natdeploy.engines.engine_facts import facts_from_tensorrt
 from natdeploy.engines.gpu import visible_gpu
 from natdeploy.engines.plan_header import PlanHeader, header_from_plan
 from natdeploy.engines.sidecar import check_same_plan, read_sidecar, reasons_against_running, sidecar_path
@@ -21,6 +22,7 @@ def describe_plan(path: Path) -> dict[str, Any]:
 
     Returns:
         Plain JSON types; ``sidecar`` is None where there is none, and then little more than the header is known.
+        ``engine`` is what TensorRT says of it, None where it cannot run here.
 
     Raises:
         NatdeployError: If it is no whole plan, its sidecar is damaged, or the two do not belong together.
@@ -35,10 +37,11 @@ def describe_plan(path: Path) -> dict[str, Any]:
         "sidecar": None,
     }
     if found is None:
-        return document
+        return {**document, "engine": facts_from_tensorrt(path)}
     part, metadata = found
     check_same_plan(path, header, part)
-    return {**document, "sidecar": sidecar_path(path).name, **_of_metadata(metadata), **_of_engine(header, part)}
+    told = {"sidecar": sidecar_path(path).name, **_of_metadata(metadata), **_of_engine(header, part)}
+    return {**document, **told, "engine": facts_from_tensorrt(path)}
 
 
 def _of_metadata(metadata: Metadata | None) -> dict[str, Any]:

@@ -10,11 +10,9 @@ from typing import Any
 
 from natdeploy.engines.builder_config import apply_config, uses_tf32
 from natdeploy.engines.messages import problems_of_log, problems_of_parser
-from natdeploy.engines.tensorrt_module import Failed
+from natdeploy.engines.tensorrt_module import DTYPES, Failed
 
 Tell = Callable[[dict[str, Any]], None]
-
-_TYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
 
 
 def build(trt: Any, builder: Any, log: Any, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
@@ -109,7 +107,7 @@ def _tensor(tensor: Any) -> dict[str, Any]:
 def _type_name(tensor: Any) -> str:
     """Name a tensor's type as ONNX files and NumPy do."""
     name = str(tensor.dtype.name)
-    return _TYPES.get(name, name.lower())
+    return DTYPES.get(name, name.lower())
 
 
 def _monitor(trt: Any, tell: Tell) -> Any:

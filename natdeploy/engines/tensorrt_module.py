@@ -7,6 +7,18 @@ from typing import Any
 
 from natdeploy.ops.spec import OPERATORS, PLUGIN_NAMESPACE, PLUGIN_VERSION
 
+# Names of tensor types as in ONNX and numpy, by TensorRT's; those that are not here keep its name.
+DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "BF16": "bfloat16",
+    "UINT8": "uint8",
+    "INT8": "int8",
+    "INT32": "int32",
+    "INT64": "int64",
+    "BOOL": "bool",
+}
+
 
 class Failed(Exception):
     """A step that did not work.

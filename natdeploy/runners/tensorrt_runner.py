@@ -13,6 +13,7 @@ from natdeploy.engines.checked_plan import CheckedPlan, checked_plan
 from natdeploy.engines.cuda import CudaRuntime, DeviceWork
 from natdeploy.engines.execution import Execution
 from natdeploy.engines.loading import LoadedEngine, engine_from_plan
+from natdeploy.engines.tensorrt_module import DTYPES
 from natdeploy.engines.use import EngineUse
 from natdeploy.errors import NatdeployError
 from natdeploy.input_format import INPUT_FORMATS
@@ -20,8 +21,7 @@ from natdeploy.onnx_files.metadata import Metadata
 from natdeploy.runners.protocol import Array, TensorSpec, check_inputs, check_probes
 from natdeploy.size_limits import SizeLimits
 
-_DTYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT8": "int8", "INT32": "int32", "INT64": "int64",
-           "BOOL": "bool"}  # fmt: skip
+_DTYPES = {theirs: ours for theirs, ours in DTYPES.items() if ours != "bfloat16"}  # numpy has none
 
 Bounds = tuple[tuple[int, ...], tuple[int, ...]]  # smallest and largest shape
 

@@ -1,10 +1,14 @@
 """``natdeploy inspect`` of engines, without TensorRT: what header and sidecar say, and what is refused."""
 
 import json
+import re
 
 import pytest
 from command_line import one_paragraph, run, run_process
 from engines.plans import engine, plan_bytes, write_plan
+from engines.pretended_machine import assert_used_well, pretended_machine
+from engines.pretended_machine import write_plan as write_runnable_plan
+from engines.small_onnx import small_onnx
 
 from natdeploy.engines import backends, description
 from natdeploy.engines.gpu import Gpu
@@ -143,3 +147,31 @@ def test_version_compatible_plans_run_on_other_versions(tmp_path, monkeypatch):
     options = {**engine(b"")["options"], "version_compatible": True}
     plan = write_plan(tmp_path / "m.plan", options=options)
     assert run("inspect", plan, "--json").json["against_running_here"] == []
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "tensorrt-rtx"])
+@pytest.mark.parametrize("with_sidecar", [True, False])
+def test_with_tensorrt_it_says_what_the_engine_says(tmp_path, monkeypatch, backend, with_sidecar):
+    machine = pretended_machine(monkeypatch, tmp_path)
+    plan = write_runnable_plan(tmp_path / "m.plan", small_onnx(), backend)
+    if not with_sidecar:
+        plan.with_name("m.plan.json").unlink()
+    found = run("inspect", plan, "--json").json["engine"]
+    assert found["loaded_by"] == {"tensorrt": "tensorrt 10.15.1.29", "tensorrt-rtx": "tensorrt_rtx 1.7.1.116"}[backend]
+    assert (found["layers"], found["device_memory_bytes"]) == (7, 3 << 20)
+    assert found["inputs"] == [{"name": "pixel_values", "dtype": "float32", "shape": [-1, 1, 32, 32]}]
+    assert found["outputs"][0] == {"name": "logits", "dtype": "float32", "shape": [-1, 10]}
+    assert found["shapes"] == ["pixel_values 1x1x32x32 / 1x1x32x32 / 8x1x32x32"]
+    assert re.search(r"device memory bytes +3\.0 MiB", run("inspect", plan).out)
+    assert_used_well(machine)
+
+
+def test_what_tensorrt_refuses_is_told_and_code_in_a_plan_does_not_run(tmp_path, monkeypatch):
+    machine = pretended_machine(monkeypatch, tmp_path)
+    refused = write_runnable_plan(tmp_path / "m.plan", small_onnx(), content={"says": "Error Code 1: no such thing"})
+    result = run("inspect", refused, "--json")
+    assert result.status == 0 and "no such thing" in result.json["engine"]["refused"]
+    machine.events.clear()
+    carries = write_runnable_plan(tmp_path / "c.plan", small_onnx(), plugin={"embedded": True})
+    assert run("inspect", carries, "--json").json["engine"] is None
+    assert machine.events == []

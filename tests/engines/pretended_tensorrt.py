@@ -106,6 +106,8 @@ class Engine:
         self.inputs = [value.name for value in self.session.get_inputs()]
         self.values = {v.name: v for v in (*self.session.get_inputs(), *self.session.get_outputs())}
         self.num_io_tensors = len(self.values)
+        self.num_layers, self.num_aux_streams, self.device_memory_size_v2 = 7, 1, 3 << 20
+        self.num_optimization_profiles = len(plan["profiles"])
 
     def get_tensor_name(self, index: int) -> str:
         return list(self.values)[index]
