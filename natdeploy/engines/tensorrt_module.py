@@ -63,15 +63,24 @@ def logger(trt: Any) -> Any:
 def load_plugin(trt: Any, log: Any, library: str | None) -> None:
     """Load the library into TensorRT's registry and see that it has brought its creators.
 
+    Where they are registered already, nothing is loaded: a registry refuses a library the second time (TensorRT for RTX
+    1.7.1), and there is one per process, for all runners in it.
+
     Raises:
         Failed: If the registry refuses it, or a creator is missing.
     """
     if library is None:
         return
     registry = trt.get_plugin_registry()
+    if not _missing_creators(registry):
+        return
     if registry.load_library(library) is None:
         raise Failed("plugin", log.messages or [f"its registry refused '{library}'"])
-    creators = {(c.name, c.plugin_version, c.plugin_namespace) for c in registry.all_creators}
-    wanted = [(name, PLUGIN_VERSION, PLUGIN_NAMESPACE) for name in OPERATORS]
-    if missing := [creator for creator in wanted if creator not in creators]:
+    if missing := _missing_creators(registry):
         raise Failed("plugin", [f"no creator {', '.join(creator)}" for creator in missing])
+
+
+def _missing_creators(registry: Any) -> list[tuple[str, str, str]]:
+    there = {(c.name, c.plugin_version, c.plugin_namespace) for c in registry.all_creators}
+    wanted = [(name, PLUGIN_VERSION, PLUGIN_NAMESPACE) for name in OPERATORS]
+    return [creator for creator in wanted if creator not in there]

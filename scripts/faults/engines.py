@@ -97,6 +97,11 @@ _LOADING = planted("engines", "natdeploy/engines/loading.py", (
      "validity-not-asked": ("if int(found) & int(member)]", "if False]")},
 ))  # fmt: skip
 
+_MODULE = planted("engines", "natdeploy/engines/tensorrt_module.py", (
+    (tests.ENGINE_RUNNER,),
+    {"plugin-loaded-twice": ("    if not _missing_creators(registry):\n", "    if False:\n")},
+))  # fmt: skip
+
 _MESSAGES = planted("engines", "natdeploy/engines/messages.py", (
     (tests.PLANS_REFUSED,),
     {"no-driver-is-no-reason": ("if not problems and any(_NO_DRIVER in", "if problems and any(_NO_DRIVER in")},
@@ -107,4 +112,4 @@ _BUILDER = planted("engines", "natdeploy/engines/builder_config.py", (
     {"tf32-by-default": ("        config.clear_flag(trt.BuilderFlag.TF32)\n", "        pass\n")},
 ))  # fmt: skip
 
-FAULTS: tuple[Fault, ...] = (*_EXECUTION, *_CUDA, *_RUNNER, *_CHECKED, *_LOADING, *_MESSAGES, *_BUILDER)
+FAULTS: tuple[Fault, ...] = (*_EXECUTION, *_CUDA, *_RUNNER, *_CHECKED, *_LOADING, *_MODULE, *_MESSAGES, *_BUILDER)

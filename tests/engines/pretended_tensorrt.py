@@ -49,7 +49,7 @@ class Registry:
 
     def load_library(self, path: str) -> object | None:
         self.machine.events.append(f"plugin {Path(path).name}")
-        if self.machine.refused_plugin:
+        if self.machine.refused_plugin or self.all_creators:  # no library twice, as in TensorRT for RTX 1.7.1
             return None
         self.all_creators = [
             SimpleNamespace(name=name, plugin_version="1", plugin_namespace="natdeploy") for name in OPERATORS

@@ -260,7 +260,17 @@ def test_the_plugin_is_loaded_before_the_plan_and_host_code_is_never_allowed_by_
     assert machine.events == ["plugin libnatdeploy_trt.so", "deserialize", "context"]
     machine.events.clear()
     TensorRtRunner(tmp_path / "m.plan", EngineUse(allow_host_code=True))  # it has none, by its sidecar
-    assert machine.events == ["plugin libnatdeploy_trt.so", "deserialize", "context"]
+    assert machine.events == ["deserialize", "context"]
+
+
+@BACKENDS
+def test_several_runners_share_the_plugin_library(machine, tmp_path, backend):
+    plan = write_plan(tmp_path / "m.plan", small_onnx(), backend)
+    inputs = pixels(2, 1, 32, 32)
+    with TensorRtRunner(plan) as one, TensorRtRunner(plan, GRAPH) as other:
+        assert_same(one.run(inputs), small_onnx(), inputs)
+        assert_same(other.run(inputs), small_onnx(), inputs)
+    assert machine.events.count("plugin libnatdeploy_trt.so") == 1
 
 
 def test_a_plan_that_carries_its_plugin_needs_no_library(machine, tmp_path, monkeypatch):
