@@ -76,7 +76,7 @@ class Execution:
             NatdeployError: If TensorRT or CUDA refuses, or the work cannot be recorded.
         """
         self._log.messages.clear()
-        given = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        given = {name: np.asarray(array, order="C") for name, array in inputs.items()}
         try:
             self._set_shapes({name: tuple(array.shape) for name, array in given.items()})
             results = {n: np.empty(shape, np.dtype(self._outputs[n])) for n, shape in self._result_shapes.items()}

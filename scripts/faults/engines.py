@@ -15,7 +15,7 @@ _EXECUTION = planted("engines", "natdeploy/engines/execution.py", (
                                            "                self._work.up"),
         "outputs-swapped": ("for name, array in results.items():",
                             "for name, array in zip(reversed(results), results.values()):"),
-        "inputs-taken-for-contiguous": ("np.ascontiguousarray(array) for", "array for"),
+        "inputs-taken-for-contiguous": ('np.asarray(array, order="C") for', "array for"),
         "first-shapes-kept": ("if shapes == self._shapes:", "if self._shapes:"),
         "first-places-kept": ("if self._places.get(name) != address:", "if name not in self._places:"),
         "graph-kept-for-other-shapes": ("key = (dict(self._shapes), dict(self._places))",

@@ -98,6 +98,7 @@ def test_a_directory(tmp_path):
         (lambda d: d["engine"].update(schema=2), ["is of version 2", "Update natdeploy"]),
         (lambda d: d["engine"].update(backend="openvino"), ["is damaged", "engine.backend", "'openvino'"]),
         (lambda d: d["engine"]["plan"].pop("sha256"), ["is damaged", "'sha256' is a required property"]),
+        (lambda d: d["engine"]["plugin"]["creators"][0].update(name=[]), ["is damaged", "creators.0.name", "'string'"]),
         (lambda d: d.update(labels=["one"]), ["m.plan.json' is damaged", "1 labels for 10 classes"]),
     ],
 )

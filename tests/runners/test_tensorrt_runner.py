@@ -1,10 +1,14 @@
 """Plans run on a GPU, both pretended: numbers are ONNX Runtime's, and every misuse of memory is noticed."""
 
 import functools
+import json
 
 import numpy as np
+import onnx
 import pytest
+from engines import plans
 from engines.pretended_machine import VERSIONS, assert_used_well, pretended_machine, write_plan
+from engines.pretended_tensorrt import HEADER
 from engines.small_onnx import small_onnx
 
 from natdeploy.engines.use import EngineUse
@@ -67,6 +71,24 @@ def test_arrays_need_not_be_contiguous(machine, tmp_path):
     runner = TensorRtRunner(write_plan(tmp_path / "m.plan", small_onnx()))
     inputs = {"pixel_values": pixels(2, 1, 32, 64)["pixel_values"][..., ::2]}
     assert_same(runner.run(inputs), small_onnx(), inputs)
+
+
+def test_an_input_may_be_a_single_number(machine, tmp_path):
+    """Of an engine that natdeploy did not build."""
+    source, plan = tmp_path / "m.onnx", tmp_path / "m.plan"
+    dims = {"pixel_values": ["batch", 3], "factor": [], "logits": ["batch", 3]}
+    values = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, shape) for n, shape in dims.items()]
+    node = onnx.helper.make_node("Mul", ["pixel_values", "factor"], ["logits"])
+    graph = onnx.helper.make_graph([node], "product", values[:2], values[2:])
+    opsets = [onnx.helper.make_opsetid("", 20)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10), source)
+    low, high = {"pixel_values": [1, 3], "factor": []}, {"pixel_values": [4, 3], "factor": []}
+    profile = {name: {"min": low[name], "opt": low[name], "max": high[name]} for name in low}
+    inside = json.dumps({"onnx": str(source), "profiles": [profile]}).encode()
+    plan.write_bytes(plans.plan_bytes("tensorrt", (10, 15, 1, 29), HEADER) + inside)
+    rows = np.arange(6, dtype=np.float32).reshape(2, 3)
+    found = TensorRtRunner(plan).run({"pixel_values": rows, "factor": np.array(3, np.float32)})
+    np.testing.assert_array_equal(found["logits"], rows * 3)
 
 
 def test_buffers_are_kept_and_only_grow(machine, tmp_path):
