@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <new>
 
@@ -28,7 +29,7 @@ int whole_number(const std::string& option, const std::string& text, int most) {
   return static_cast<int>(number);
 }
 
-Options options_from(const std::vector<std::string>& words, bool takes_plugin) {
+Options options_from(const std::vector<std::string>& words, const std::string& usage) {
   Options options;
   for (size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];
@@ -36,8 +37,11 @@ Options options_from(const std::vector<std::string>& words, bool takes_plugin) {
       (options.artifact.empty() ? options.artifact : options.images.emplace_back()) = word;
       continue;
     }
-    if (word != "--top" && word != "--repeat" && !(takes_plugin && word == "--plugin")) {
-      throw WrongUse("There is no option " + word + ".");
+    const bool known = word == "--top" || word == "--repeat" || word == "--plugin" || word == "--allow-host-code";
+    if (!known || usage.find(word) == std::string::npos) throw WrongUse("There is no option " + word + ".");
+    if (word == "--allow-host-code") {
+      options.allow_host_code = true;
+      continue;
     }
     if (++i == words.size()) throw WrongUse(word + " needs a value.");
     if (word == "--top") options.top = whole_number(word, words[i], 1'000'000);
@@ -73,7 +77,7 @@ int run_program(int argc, char** argv, const std::string& usage, const std::func
     return 0;
   }
   try {
-    classify(options_from(words, usage.find("--plugin") != std::string::npos));
+    classify(options_from(words, usage));
     return 0;
   } catch (const WrongUse& wrong) {
     std::fprintf(stderr, "error: %s\n%s\n", wrong.what(), usage.c_str());
@@ -107,8 +111,12 @@ void classify_batches(const Options& options, const Metadata& metadata, const Ba
   for (size_t first = 0; first < options.images.size(); first += batches.batch) {
     const size_t count = std::min(batches.batch, options.images.size() - first);
     for (size_t i = 0; i < batches.batch; ++i) {
-      const std::string& path = options.images[first + std::min(i, count - 1)];
-      write_input(image_from_file(path), metadata.recipe, static_cast<char*>(batches.input) + i * bytes);
+      char* const input = static_cast<char*>(batches.input) + i * bytes;
+      if (i < count) {
+        write_input(image_from_file(options.images[first + i]), metadata.recipe, input);
+      } else {
+        std::memcpy(input, input - bytes, bytes);
+      }
     }
     batches.run();
     for (size_t i = 0; i < count; ++i) {

@@ -14,11 +14,13 @@ struct Options {
   std::string plugin;    // the plugin library; empty where none is named
   std::vector<std::string> images;
   int top = 5;
-  int repeat = 50;  // timed runs
+  int repeat = 50;               // timed runs
+  bool allow_host_code = false;  // of a plan that brings code for this machine
 };
 
 // Calls `classify` with what the command line says. Gives the exit status: 0, or 1 after a Problem, which is printed to
-// stderr, or 2 where the command line is wrong. `usage` is the first line of --help; --plugin exists where it names it.
+// stderr, or 2 where the command line is wrong. `usage` is the first line of --help; --plugin and --allow-host-code
+// exist where it names them.
 int run_program(int argc, char** argv, const std::string& usage, const std::function<void(const Options&)>& classify);
 
 // Images are run `batch` at a time; the last images are followed by copies of the very last one. Calls `run` with the

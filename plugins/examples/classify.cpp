@@ -25,7 +25,8 @@ namespace {
 
 using namespace natdeploy::examples;
 
-constexpr char kUsage[] = "usage: classify MODEL.plan [--plugin libnatdeploy_trt.so] IMAGE... [--top N] [--repeat N]";
+constexpr char kUsage[] =
+    "usage: classify MODEL.plan [--plugin libnatdeploy_trt.so] IMAGE... [--top N] [--repeat N] [--allow-host-code]";
 constexpr char kInput[] = "pixel_values";
 constexpr char kOutput[] = "logits";
 
@@ -55,7 +56,8 @@ class Logger : public nvinfer1::ILogger {
     }
   }
 
-  Problem problem(const std::string& what) const {
+  Problem problem(const std::string& what) {
+    const std::lock_guard<std::mutex> lock(mutex_);
     return Problem(what + (errors_.empty() ? "." : ": " + errors_ + "."));
   }
 
@@ -79,11 +81,11 @@ size_t bytes_per_value(nvinfer1::DataType type) {
 // An engine that is ready to run one batch after the other: shapes set, memory bound, the work recorded as a graph.
 class Classifier {
  public:
-  Classifier(const Plan& plan, const std::string& plugin, size_t images) : recipe_(plan.sidecar.metadata.recipe) {
+  Classifier(const Plan& plan, const std::string& plugin, bool allow_host_code, size_t images)
+      : recipe_(plan.sidecar.metadata.recipe) {
     runtime_.reset(nvinfer1::createInferRuntime(logger_));
     if (!runtime_) throw logger_.problem("TensorRT cannot be used here");
-    // A plan that carries a library, or its own runtime, runs their code: so do we, who trust the plan.
-    runtime_->setEngineHostCodeAllowed(plan.sidecar.engine.plugin_embedded || plan.sidecar.engine.version_compatible);
+    runtime_->setEngineHostCodeAllowed(allow_host_code);
     if (!plugin.empty() && getPluginRegistry()->loadLibrary(plugin.c_str()) == nullptr) {
       throw logger_.problem("TensorRT cannot load the plugin library '" + plugin + "'");
     }
@@ -141,6 +143,7 @@ class Classifier {
       const int64_t most = engine_->getProfileShape(kInput, 0, nvinfer1::OptProfileSelector::kMAX).d[0];
       shape.d[0] = std::clamp(static_cast<int64_t>(images), least, std::max(least, most));
     }
+    if (shape.d[0] < 1) throw Problem("The plan takes no images at all: its batch is 0.");
     batch_ = static_cast<size_t>(shape.d[0]);
     shape.d[is_uint8 ? 3 : 1] = recipe_.channels;
     shape.d[is_uint8 ? 1 : 2] = recipe_.crop_height;
@@ -166,7 +169,8 @@ class Classifier {
         throw logger_.problem("TensorRT refuses memory for '" + name + "'");
       }
       const bool is_float = engine_->getTensorDataType(name.c_str()) == nvinfer1::DataType::kFLOAT;
-      if (name == kOutput && is_float && shape.nbDims == 2) classes_ = static_cast<size_t>(shape.d[1]);
+      const bool is_of_batch = shape.nbDims == 2 && shape.d[0] == static_cast<int64_t>(batch_);
+      if (name == kOutput && is_float && is_of_batch) classes_ = static_cast<size_t>(shape.d[1]);
     }
     if (classes_ == 0) throw Problem("The plan has no float32 output 'logits' of one number per class.");
     input_ = std::make_unique<PinnedMemory>(batch_ * input_bytes(recipe_));
@@ -207,9 +211,10 @@ class Classifier {
 
 void classify(const Options& options) {
   const Plan plan = plan_from_file(options.artifact, linked_backend());
+  check_host_code(plan, options.artifact, options.allow_host_code);
   const std::string plugin = plugin_path(plan.sidecar.engine, options.plugin);
   check_gpu(plan.sidecar.engine, compute_capability());
-  Classifier classifier(plan, plugin, options.images.size());
+  Classifier classifier(plan, plugin, options.allow_host_code, options.images.size());
   const auto run = [&] { classifier.run(); };
   const auto timed = [&] {
     using Clock = std::chrono::steady_clock;

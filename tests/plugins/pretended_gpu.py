@@ -111,10 +111,20 @@ def write_plan(
     weights: npt.NDArray[np.float32],
     batch: tuple[int, int] = (1, 2),
     edit: Callable[[dict[str, Any]], None] = lambda part: None,
-    needs_plugin: bool = True,
+    needs_plugin: int = 1,
     flavour: Flavour = TENSORRT,
 ) -> Path:
-    """Write a plan that multiplies by ``weights`` ``[classes, *shape of an image]``, and its sidecar."""
+    """Write a plan that multiplies by ``weights`` ``[classes, *shape of an image]``, and its sidecar.
+
+    Args:
+        path: Of the plan.
+        metadata: The sidecar's, but for its part ``engine``.
+        weights: As float32.
+        batch: The least and the most images.
+        edit: Changes the part ``engine``.
+        needs_plugin: 0: no; 1: yes; 2: yes, and it carries the library.
+        flavour: Which TensorRT it is for.
+    """
     is_uint8 = metadata["preprocessing"].get("input_format") == "uint8-nhwc"
     head = struct.pack("<8s8i", b"PRETEND", *batch, *weights.shape[1:], len(weights), is_uint8, needs_plugin)
     path.write_bytes(head + weights.astype("<f4").tobytes())

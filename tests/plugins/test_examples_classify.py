@@ -113,6 +113,10 @@ def with_engine(**changes):
     return lambda part: part.update(changes)
 
 
+def embedded(part):
+    part["plugin"].update(embedded=True)
+
+
 L40 = {"name": "NVIDIA L40", "compute_capability": "8.9", "multiprocessors": 142, "driver": "13.0"}
 
 # What the engine part of the sidecar says, and what the user is told.
@@ -144,7 +148,32 @@ def test_plans_of_another_version_and_gpu_run_where_they_are_made_to(classify, w
         part["options"].update(version_compatible=True, hardware_compatibility="AMPERE_PLUS")
 
     write_plan(world.folder / "compatible.plan", metadata(), weights(), edit=compatible)
-    assert agree(guesses_of(run(classify, world, "compatible.plan").stdout)[0], world.expected)
+    assert_told(run(classify, world, "compatible.plan"), "if you trust where it comes from, add --allow-host-code")
+    done = run(classify, world, "compatible.plan", "--allow-host-code")
+    assert agree(guesses_of(done.stdout)[0], world.expected)
+
+
+def test_code_in_a_plan_has_to_be_allowed(classify, world):
+    """Whatever the sidecar says of it; kernels, which are ELF files too, are for another machine."""
+    carrying = write_plan(world.folder / "carrying.plan", metadata(), weights(), edit=embedded, needs_plugin=2)
+    assert_told(attempt(classify, carrying, world.images[0]), "carrying.plan' carries a plugin library or a TensorRT")
+    done = attempt(classify, carrying, world.images[0], "--allow-host-code")
+    assert agree(guesses_of(done.stdout)[0], world.expected[:1])
+    for machine, status in {62: 1, 183: 1, 190: 0}.items():
+        hidden = weights().copy()
+        hidden.view(np.uint8).reshape(-1)[-40:-20] = [*b"\x7fELF", *bytes(12), 3, 0, machine, 0]
+        write_plan(world.folder / "hidden.plan", metadata(), hidden)
+        done = run(classify, world, "hidden.plan")
+        assert done.returncode == status, done.stderr
+        assert ("--allow-host-code" in done.stderr) == bool(status)
+
+
+def test_the_build_number_of_tensorrt_may_be_unsaid(classify, world):
+    """Python packages of some releases tell three numbers."""
+    write_plan(world.folder / "short.plan", metadata(), weights(), edit=with_engine(version="11.4.0"))
+    assert agree(guesses_of(run(classify, world, "short.plan").stdout)[0], world.expected)
+    write_plan(world.folder / "short.plan", metadata(), weights(), edit=with_engine(version="11.4"))
+    assert_told(run(classify, world, "short.plan"), "was built by TensorRT 11.4, and 11.4.0.106 is here")
 
 
 def test_what_is_missing_is_named(classify, world):
@@ -170,12 +199,10 @@ def test_the_plugin_may_be_named_by_the_environment_or_not_needed(classify, worl
     plugin, image = world.folder / "libnatdeploy_trt.so", world.images[0]
     done = attempt(classify, world.folder / "model.plan", image, NATDEPLOY_PLUGIN_LIBRARY=str(plugin))
     assert agree(guesses_of(done.stdout)[0], world.expected[:1])
-    for name, edit in {
-        "portable": with_engine(plugin=None),
-        "embedded": lambda part: part["plugin"].update(embedded=True),
-    }.items():
-        plan = write_plan(world.folder / f"{name}.plan", metadata(), weights(), edit=edit, needs_plugin=False)
-        assert agree(guesses_of(attempt(classify, plan, image).stdout)[0], world.expected[:1])
+    plan = write_plan(
+        world.folder / "portable.plan", metadata(), weights(), edit=with_engine(plugin=None), needs_plugin=0
+    )
+    assert agree(guesses_of(attempt(classify, plan, image).stdout)[0], world.expected[:1])
 
 
 def test_what_the_machine_lacks_is_said(classify, world):
@@ -202,6 +229,8 @@ def test_what_tensorrt_refuses_is_told_in_its_words(classify, world):
     document["preprocessing"] = {**RECIPE, "input_format": "uint8-nhwc"}
     (folder / "type.plan.json").write_text(json.dumps(document), "utf-8")
     assert_told(run(classify, world, "type.plan"), "no input 'pixel_values' of the type that its sidecar says")
+    empty = write_plan(folder / "empty.plan", metadata(), weights(), (0, 0))
+    assert_told(attempt(classify, empty, image, "--plugin", folder / "libnatdeploy_trt.so"), "its batch is 0")
     write_plan(folder / "infinite.plan", metadata(), np.full_like(weights(), np.inf))
     assert_told(run(classify, world, "infinite.plan"), "The model gives no usable logits")
 

@@ -28,7 +28,7 @@ struct Head {
   int32_t shape[3];  // of one image, as the input has it
   int32_t classes;
   int32_t is_uint8;
-  int32_t needs_plugin;
+  int32_t needs_plugin;  // 2: and carries it
 };
 
 struct Network {
@@ -188,7 +188,7 @@ class EngineCalls : public nvinfer1::apiv::UnusedVCudaEngine {
 
 class RuntimeCalls : public nvinfer1::apiv::UnusedVRuntime {
  public:
-  void setEngineHostCodeAllowed(bool) noexcept override {}
+  void setEngineHostCodeAllowed(bool allowed) noexcept override { host_code_allowed_ = allowed; }
   nvinfer1::ICudaEngine* deserializeCudaEngine(const void* plan, size_t size) noexcept override {
     auto network = std::make_shared<Network>();
     const auto* bytes = static_cast<const char*>(plan);
@@ -197,7 +197,11 @@ class RuntimeCalls : public nvinfer1::apiv::UnusedVRuntime {
       refuse("the plan is damaged");
       return nullptr;
     }
-    if (network->head.needs_plugin && !plugin_loaded) {
+    if (network->head.needs_plugin == 2 && !host_code_allowed_) {
+      refuse("code of the plan is not allowed");
+      return nullptr;
+    }
+    if (network->head.needs_plugin == 1 && !plugin_loaded) {
       refuse("a plugin is not registered");
       return nullptr;
     }
@@ -205,6 +209,9 @@ class RuntimeCalls : public nvinfer1::apiv::UnusedVRuntime {
     std::memcpy(network->weights.data(), bytes + sizeof network->head, network->weights.size() * sizeof(float));
     return new Holder<nvinfer1::ICudaEngine, EngineCalls>(network);
   }
+
+ private:
+  bool host_code_allowed_ = false;
 };
 
 class Registry final : public nvinfer1::UnusedIPluginRegistry {
