@@ -19,7 +19,8 @@ class Execution:
 
     With ``cuda_graph``, the work for a set of input shapes is recorded after it ran once, and what is given comes from
     the recording; other shapes, or buffers elsewhere, are recorded anew. TensorRT for RTX records by itself, when it
-    has compiled the kernels for a set of shapes, so it is only told to.
+    has compiled the kernels for a set of shapes, so it is only told to, and to compile them before the first run:
+    otherwise it does that beside the runs, which go on without a recording until then.
 
     Args:
         trt: The TensorRT module.
@@ -57,6 +58,8 @@ class Execution:
         if self._by_itself:
             config = engine.create_runtime_config()
             config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            eager = trt.DynamicShapesKernelSpecializationStrategy.EAGER
+            config.dynamic_shapes_kernel_specialization_strategy = eager
             self._context = engine.create_execution_context(config)
         else:
             self._context = engine.create_execution_context()

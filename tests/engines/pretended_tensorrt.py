@@ -29,6 +29,7 @@ TensorIOMode = enum.Enum("TensorIOMode", "INPUT OUTPUT")
 TensorLocation = enum.Enum("TensorLocation", "DEVICE HOST")
 TensorFormat = enum.Enum("TensorFormat", "LINEAR HWC8")
 CudaGraphStrategy = enum.Enum("CudaGraphStrategy", "DISABLED WHOLE_GRAPH_CAPTURE")
+DynamicShapesKernelSpecializationStrategy = enum.Enum("DynamicShapesKernelSpecializationStrategy", "LAZY EAGER NONE")
 EngineInvalidityDiagnostics = enum.IntFlag("EngineInvalidityDiagnostics", "VERSION_MISMATCH UNSUPPORTED_CC")
 
 
@@ -131,13 +132,17 @@ class Engine:
         return [tuple(shape) for shape in self.plan["profiles"][profile][name].values()]
 
     def create_runtime_config(self) -> SimpleNamespace:
-        return SimpleNamespace(cuda_graph_strategy=CudaGraphStrategy.DISABLED)
+        return SimpleNamespace(
+            cuda_graph_strategy=CudaGraphStrategy.DISABLED,
+            dynamic_shapes_kernel_specialization_strategy=DynamicShapesKernelSpecializationStrategy.LAZY,
+        )
 
     def create_execution_context(self, config: Any = None) -> Context | None:
         if self.plan.get("no_context"):
             self.log.log(ILogger.ERROR, "[allocate] Error Code 2: OutOfMemory (Requested size was 9 bytes.)")
             return None
-        self.machine.events.append(f"context {config.cuda_graph_strategy.name if config else ''}".strip())
+        how = (config.cuda_graph_strategy, config.dynamic_shapes_kernel_specialization_strategy) if config else ()
+        self.machine.events.append(" ".join(["context", *(strategy.name for strategy in how)]))
         return Context(self)
 
 
@@ -237,5 +242,6 @@ def tensorrt_module(machine: Machine, name: str, version: str) -> ModuleType:
         setattr(module, thing.__name__, thing)
     if "rtx" in name:
         module.CudaGraphStrategy = CudaGraphStrategy
+        module.DynamicShapesKernelSpecializationStrategy = DynamicShapesKernelSpecializationStrategy
         module.EngineInvalidityDiagnostics = EngineInvalidityDiagnostics
     return module

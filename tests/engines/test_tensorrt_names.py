@@ -12,11 +12,17 @@ from plugins.trt_full import full_tensorrt
 from side_environments import ROOT, python_with
 
 # The classes of TensorRT by the names of their objects in natdeploy.
-OBJECTS = {"runtime": "Runtime", "engine": "ICudaEngine", "_context": "IExecutionContext"}
+OBJECTS = {
+    "runtime": "Runtime",
+    "engine": "ICudaEngine",
+    "_context": "IExecutionContext",
+    "config": "IRuntimeConfig",
+}
 PRETENDED = {"Runtime": RtxRuntime, "ICudaEngine": Engine, "IExecutionContext": Context}
 FILES = ("natdeploy/engines/execution.py", "natdeploy/engines/loading.py", "natdeploy/runners/tensorrt_runner.py")
 OF_RTX = re.compile(
     r"create_runtime_config|is_stream_capturable|get_engine_validity|CudaGraphStrategy|EngineInvalidity"
+    r"|IRuntimeConfig|DynamicShapesKernelSpecializationStrategy"
 )
 NOT_LEAN = "TensorFormat.LINEAR"  # whose lean modules lack the enumeration, and build nothing
 
