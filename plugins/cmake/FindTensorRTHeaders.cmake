@@ -5,12 +5,14 @@
 if(NOT TENSORRT_ROOT AND DEFINED ENV{TENSORRT_ROOT})
   set(TENSORRT_ROOT "$ENV{TENSORRT_ROOT}")
 endif()
+# NVIDIA's packages have them in a folder of the machine's name, which CMake looks into only after a compiler is known.
 if(TENSORRT_ROOT)
   find_path(NATDEPLOY_TENSORRT_HEADERS NvInferRuntime.h
     PATHS "${TENSORRT_ROOT}" PATH_SUFFIXES include include/x86_64-linux-gnu include/aarch64-linux-gnu NO_DEFAULT_PATH)
 else()
   find_path(NATDEPLOY_TENSORRT_HEADERS NvInferRuntime.h
-    HINTS "${CMAKE_CURRENT_LIST_DIR}/../../build/tensorrt-headers" PATHS /usr/local/tensorrt/include)
+    HINTS "${CMAKE_CURRENT_LIST_DIR}/../../build/tensorrt-headers" PATHS /usr/local/tensorrt/include
+    PATH_SUFFIXES x86_64-linux-gnu aarch64-linux-gnu)
 endif()
 
 set(plugin_interface "")

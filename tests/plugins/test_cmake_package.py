@@ -206,11 +206,26 @@ def test_where_nothing_is_built_nothing_is_installed(tmp_path, option):
     assert not (tmp_path / "p").exists()
 
 
+def _copied_project(folder):
+    """The project without the headers that scripts/fetch_tensorrt_headers may have left."""
+    shutil.copytree(PLUGINS, folder / "plugins")
+    (folder / "natdeploy").mkdir()
+    shutil.copy(ROOT / "natdeploy" / "__init__.py", folder / "natdeploy")
+    return folder / "plugins"
+
+
+@pytest.mark.parametrize("folder", ["include/x86_64-linux-gnu", "include/aarch64-linux-gnu", "include"])
+def test_headers_are_found_where_nvidias_packages_put_them(tmp_path, folder):
+    system = tmp_path / "usr"
+    shutil.copytree(tensorrt_headers(), system / folder)
+    root = _copied_project(tmp_path)
+    done = attempt("cmake", "-S", root, "-B", tmp_path / "b", f"-DCMAKE_SYSTEM_PREFIX_PATH={system}", CUDACXX="/absent")
+    assert f"TensorRT headers: {system / folder}\n" in done.stdout
+    assert "TensorRT's headers" not in done.stderr and "/absent does not run" in done.stderr
+
+
 def test_the_operator_alone_is_offered_where_tensorrt_is_absent(tmp_path):
-    root = tmp_path / "plugins"  # without the headers that scripts/fetch_tensorrt_headers may have left
-    shutil.copytree(PLUGINS, root)
-    (tmp_path / "natdeploy").mkdir()
-    shutil.copy(ROOT / "natdeploy" / "__init__.py", tmp_path / "natdeploy")
+    root = _copied_project(tmp_path)
     options = (f"-DNATDEPLOY_PYTHON={python_with(CUDA_TOOLKIT)}", "-DCMAKE_SYSTEM_PREFIX_PATH=/absent")
     done = attempt("cmake", "-S", root, "-B", tmp_path / "build", *options)
     if done.returncode == 0:
