@@ -99,7 +99,16 @@ def test_tensorrt_for_rtx(tmp_path, image):
 
 
 def test_what_a_named_sdk_lacks_is_an_error(tmp_path):
-    with pytest.raises(
-        AssertionError, match="classify_onnxruntime: ONNX Runtime's C\\+\\+ headers and library was not"
-    ):
-        configured(tmp_path / "build", ONNXRUNTIME_ROOT=tmp_path)
+    (tmp_path / "include").mkdir()
+    (tmp_path / "include" / "NvInferRuntime.h").touch()
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "libnvinfer.so").touch()
+    lacking = {
+        "ONNX Runtime's C++ headers and library": {"ONNXRUNTIME_ROOT": tmp_path},
+        "TensorRT's headers and library": {"TENSORRT_ROOT": tmp_path / "lib"},
+        "CUDA's runtime (cuda_runtime_api.h, libcudart_static.a)": {"TENSORRT_ROOT": tmp_path, "CUDA_ROOT": tmp_path},
+    }
+    for number, (what, options) in enumerate(lacking.items()):
+        with pytest.raises(AssertionError) as failed:
+            configured(tmp_path / f"build-{number}", **options)
+        assert f": without {what}, looked for in" in " ".join(str(failed.value).split())
