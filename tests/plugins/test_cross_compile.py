@@ -141,7 +141,7 @@ def test_absent_libraries_are_named_with_what_to_install(tmp_path, zig, preset, 
 
 
 def test_an_absent_compiler_is_named(tmp_path):
-    done = _configure("aarch64-cuda13", tmp_path, None, PATH="/usr/bin", NATDEPLOY_AARCH64_CXX="/absent/g++")
+    done = _configure("aarch64-cuda13", tmp_path, None, NATDEPLOY_AARCH64_CXX="/absent/g++")
     assert done.returncode != 0
     assert "/absent/g++" in done.stderr
 
