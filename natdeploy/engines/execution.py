@@ -54,9 +54,10 @@ class Execution:
         self._shapes: dict[str, tuple[int, ...]] = {}  # what the context knows
         self._places: dict[str, int] = {}
         self._result_shapes: dict[str, tuple[int, ...]] = {}
+        self._config: Any = None  # lives as long as the context, which can be asked for it
         log.messages.clear()
         if self._by_itself:
-            config = engine.create_runtime_config()
+            self._config = config = engine.create_runtime_config()
             config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             eager = trt.DynamicShapesKernelSpecializationStrategy.EAGER
             config.dynamic_shapes_kernel_specialization_strategy = eager
@@ -101,8 +102,9 @@ class Execution:
         return results
 
     def release(self) -> None:
-        """Let the context go."""
+        """Let the context go, then what it was made with."""
         self._context = None
+        self._config = None
 
     def _set_shapes(self, shapes: dict[str, tuple[int, ...]]) -> None:
         """Tell TensorRT the input shapes where they changed, and ask for those of the outputs."""

@@ -24,7 +24,7 @@ class Failed(Exception):
     """A step that did not work.
 
     Args:
-        stage: ``import``, ``plugin``, ``parse``, ``network``, ``config``, ``build`` or ``write``.
+        stage: ``import``, ``plugin``, ``parse``, ``network``, ``config``, ``build``, ``write`` or ``runtime``.
         problems: Everything that was said about it.
     """
 

@@ -26,6 +26,7 @@ _EXECUTION = planted("engines", "natdeploy/engines/execution.py", (
         "recorded-before-it-ran": ("self._enqueue()\n            self._work.synchronize()\n            try:", "try:"),
         "results-of-the-run-before-the-graph": ("                self._work.spoil(name)\n", "                pass\n"),
         "rtx-not-told-to-record": ("            config.cuda_graph_strategy = trt", "            config.unused = trt"),
+        "configuration-let-go": ("            self._config = config = engine", "            config = engine"),
         "rtx-compiles-when-it-likes": ("            config.dynamic_shapes_kernel_specialization_strategy = ",
                                        "            config.unused = "),
         "rtx-not-asked-whether-it-records": ("if self._by_itself and not", "if self._recording and not"),

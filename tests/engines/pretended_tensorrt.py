@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import enum
 import json
+import weakref
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -131,11 +132,8 @@ class Engine:
     def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
         return [tuple(shape) for shape in self.plan["profiles"][profile][name].values()]
 
-    def create_runtime_config(self) -> SimpleNamespace:
-        return SimpleNamespace(
-            cuda_graph_strategy=CudaGraphStrategy.DISABLED,
-            dynamic_shapes_kernel_specialization_strategy=DynamicShapesKernelSpecializationStrategy.LAZY,
-        )
+    def create_runtime_config(self) -> RuntimeConfig:
+        return RuntimeConfig()
 
     def create_execution_context(self, config: Any = None) -> Context | None:
         if self.plan.get("no_context"):
@@ -143,14 +141,22 @@ class Engine:
             return None
         how = (config.cuda_graph_strategy, config.dynamic_shapes_kernel_specialization_strategy) if config else ()
         self.machine.events.append(" ".join(["context", *(strategy.name for strategy in how)]))
-        return Context(self)
+        return Context(self, config)
+
+
+class RuntimeConfig:
+    """How a context of TensorRT for RTX runs, as long as nobody says otherwise."""
+
+    cuda_graph_strategy = CudaGraphStrategy.DISABLED
+    dynamic_shapes_kernel_specialization_strategy = DynamicShapesKernelSpecializationStrategy.LAZY
 
 
 class Context:
     """Shapes, addresses, and runs."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, config: Any) -> None:
         self.engine, self.machine = engine, engine.machine
+        self.config = weakref.ref(config) if config is not None else lambda: True
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
         self.prepared: dict[str, tuple[int, ...]] | None = None  # shapes of the last run
@@ -188,6 +194,8 @@ class Context:
         stream = self.machine.stream(handle)
         sizes = {name: self._bytes(name) for name in self.engine.values}
         unset = [name for name in self.engine.values if sizes[name] is None or name not in self.addresses]
+        if self.config() is None:
+            self.machine.misuse.append("run of a context whose configuration is gone")
         if stream is None or unset:
             self.machine.misuse.append(f"run without shape or address: {', '.join(unset)}")
             return False

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from engines import rtx
-from engines.pretended_tensorrt import Context, CudaGraphStrategy, Engine, RtxRuntime
+from engines.pretended_tensorrt import Context, CudaGraphStrategy, Engine, RtxRuntime, RuntimeConfig
 from plugins.trt_build import run
 from plugins.trt_full import VERSION as FULL
 from plugins.trt_full import full_tensorrt
@@ -18,7 +18,12 @@ OBJECTS = {
     "_context": "IExecutionContext",
     "config": "IRuntimeConfig",
 }
-PRETENDED = {"Runtime": RtxRuntime, "ICudaEngine": Engine, "IExecutionContext": Context}
+PRETENDED = {
+    "Runtime": RtxRuntime,
+    "ICudaEngine": Engine,
+    "IExecutionContext": Context,
+    "IRuntimeConfig": RuntimeConfig,
+}
 FILES = ("natdeploy/engines/execution.py", "natdeploy/engines/loading.py", "natdeploy/runners/tensorrt_runner.py")
 OF_RTX = re.compile(
     r"create_runtime_config|is_stream_capturable|get_engine_validity|CudaGraphStrategy|EngineInvalidity"
