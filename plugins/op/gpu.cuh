@@ -156,14 +156,24 @@ inline int multiprocessor_count() {
   return count;
 }
 
+// What a block of this device may have where its kernel asks for it; 0 where there is no device.
+inline int most_shared_bytes() {
+  int device = 0, bytes = 0;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess) {
+    return 0;
+  }
+  return bytes;
+}
+
 // Puts a kernel on the stream; gives null, or what CUDA says against it. `name` is for the emulation's reports.
 template <auto kKernel, class... Arguments>
 const char* launch(const char*, dim3 grid, unsigned threads, size_t shared_bytes, cudaStream_t stream,
                    const Arguments&... arguments) {
   constexpr size_t kSharedWithoutAsking = 48 << 10;
   if (shared_bytes > kSharedWithoutAsking) {
-    const auto asked = cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                            static_cast<int>(shared_bytes));
+    // Not as many as this launch needs: the limit is the kernel's, and another thread may be launching it with more.
+    const auto asked = cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most_shared_bytes());
     if (asked != cudaSuccess) {
       (void)cudaGetLastError();  // it would be taken for the next launch's
       return cudaGetErrorString(asked);
