@@ -5,7 +5,11 @@ namespace natdeploy {
 
 Status launch(const AttentionParameters& p, const AttentionTensors& tensors, Tactic tactic,
               CUstream_st* stream) noexcept {
-  if (const char* reason = reason_against(tactic, p, gpu::compute_capability())) return {reason};
+  try {
+    if (const char* reason = reason_against(tactic, p, gpu::compute_capability())) return {reason};
+  } catch (...) {  // it puts sentences together
+    return {"out of memory on the host"};
+  }
   if (p.batch == 0) return {};  // a grid cannot be empty
   if (p.has_rpb && tensors.rpb == nullptr) return {"has_rpb is set, but there is no rpb"};
   switch (tactic) {
