@@ -50,6 +50,7 @@ def engine_from_plan(plan: CheckedPlan) -> LoadedEngine:
     try:
         trt = imported(backend.module())
         log = logger(trt)
+        log.messages.clear()
         _check_version(plan, str(trt.__version__))
         runtime = _runtime(trt, log)
         load_plugin(trt, log, library)

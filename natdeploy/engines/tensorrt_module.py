@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from typing import Any
 
@@ -45,8 +46,13 @@ def imported(name: str) -> Any:
         raise Failed("import", [str(error)]) from error
 
 
+@functools.cache
 def logger(trt: Any) -> Any:
-    """Make a logger that keeps what TensorRT and the plugin complain about, in ``messages``."""
+    """Give the logger that keeps what TensorRT and the plugin complain about, in ``messages``.
+
+    There is one per process, for good: TensorRT's registry and the plugin go on calling the first that a process made,
+    also when those who made it are gone, and a logger that is gone is a crash (TensorRT for RTX 1.7.1).
+    """
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:

@@ -92,7 +92,8 @@ _CHECKED = planted("engines", "natdeploy/engines/checked_plan.py", (
 
 _LOADING = planted("engines", "natdeploy/engines/loading.py", (
     (tests.ENGINE_RUNNER,),
-    {"host-code-always-allowed": ("    if plan.host_code:\n", "    if plan is not None:\n"),
+    {"complaints-of-the-runner-before": ("        log.messages.clear()\n        _check", "        _check"),
+     "host-code-always-allowed": ("    if plan.host_code:\n", "    if plan is not None:\n"),
      "plan-before-its-plugin": ("        load_plugin(trt, log, library)\n", "        load_plugin(trt, log, None)\n")},
 ), (
     (tests.PLANS_REFUSED,),
@@ -102,7 +103,8 @@ _LOADING = planted("engines", "natdeploy/engines/loading.py", (
 
 _MODULE = planted("engines", "natdeploy/engines/tensorrt_module.py", (
     (tests.ENGINE_RUNNER,),
-    {"plugin-loaded-twice": ("    if not _missing_creators(registry):\n", "    if False:\n")},
+    {"plugin-loaded-twice": ("    if not _missing_creators(registry):\n", "    if False:\n"),
+     "logger-for-each-runner": ("@functools.cache\n", "")},
 ))  # fmt: skip
 
 _MESSAGES = planted("engines", "natdeploy/engines/messages.py", (

@@ -48,6 +48,7 @@ class Registry:
 
     def __init__(self, machine: Machine) -> None:
         self.machine, self.all_creators = machine, []
+        self.log: weakref.ref[ILogger] | None = None  # the first that there was, for good
 
     def load_library(self, path: str) -> object | None:
         self.machine.events.append(f"plugin {Path(path).name}")
@@ -70,6 +71,9 @@ class Runtime:
         if self.machine.no_runtime:
             raise TypeError("pybind11::init(): factory function returned nullptr")
         self.log, self.engine_host_code_allowed = log, False
+        self.registry.log = self.registry.log or weakref.ref(log)
+        if self.registry.log() is not log:
+            self.machine.misuse.append("another logger than the registry's, which calls that even when it is gone")
 
     def deserialize_cuda_engine(self, content: bytes) -> Engine | None:
         plan = _inside(content)

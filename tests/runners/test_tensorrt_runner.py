@@ -295,6 +295,16 @@ def test_several_runners_share_the_plugin_library(machine, tmp_path, backend):
     assert machine.events.count("plugin libnatdeploy_trt.so") == 1
 
 
+def test_what_tensorrt_said_of_another_plan_is_not_told_again(machine, tmp_path):
+    says = {"plugin": False, "says": "Error Code 1: Some (of the first)"}
+    plan = write_plan(tmp_path / "m.plan", small_onnx(), content=says, plugin=None)
+    with pytest.raises(NatdeployError, match="of the first"):
+        TensorRtRunner(plan)
+    machine.refused_plugin = True
+    with pytest.raises(NatdeployError, match=r"Got: its registry refused '.*libnatdeploy_trt\.so'"):
+        TensorRtRunner(write_plan(tmp_path / "m.plan", small_onnx()))
+
+
 def test_a_plan_that_carries_its_plugin_needs_no_library(machine, tmp_path, monkeypatch):
     plan = write_plan(tmp_path / "m.plan", small_onnx(), content={"host_code": True}, plugin={"embedded": True})
     runner = TensorRtRunner(plan, EngineUse(allow_host_code=True))
