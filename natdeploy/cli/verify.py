@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from natdeploy.verification import VerifyReport
+    from natdeploy.verification import VerifyReport, VerifyRequest
     from natdeploy.verification.comparison import Comparison
 
 
@@ -61,10 +61,11 @@ def verify(as_json: bool, **request: Any) -> int:
     """Prove that ARTIFACT computes what its checkpoint computes. Exit status 3 means that they disagree."""
     from natdeploy.verification import VerifyRequest, verify_artifact
 
-    with working(f"verifying {request['artifact']}") as step:
-        report = verify_artifact(VerifyRequest(**request), each=step.each)
-    _print_report(report, request["artifact"], as_json)
-    _say_what_follows(report, request["artifact"])
+    asked = VerifyRequest(**request)
+    with working(f"verifying {asked.artifact}") as step:
+        report = verify_artifact(asked, each=step.each)
+    _print_report(report, asked.artifact, as_json)
+    _say_what_follows(report, asked)
     return EXIT_DONE if report.agrees else EXIT_DISAGREES
 
 
@@ -118,10 +119,13 @@ def _verdict(report: VerifyReport, artifact: Path) -> list[str]:
     return lines
 
 
-def _say_what_follows(report: VerifyReport, artifact: Path) -> None:
+def _say_what_follows(report: VerifyReport, request: VerifyRequest) -> None:
     for note in report.notes:
         say(f"note: {note}")
     if report.agrees:
-        say(f"Next: natdeploy infer {shlex.quote(str(artifact))} IMAGE")
+        consent = " --allow-host-code" if request.allow_host_code else ""
+        say(f"Next: natdeploy infer {shlex.quote(str(request.artifact))} IMAGE{consent}")
+    elif request.is_plan:
+        say("Next: verify the ONNX file that the plan was built from: its layers can be compared (--layers)")
     elif not report.layers:
         say("Next: the same command with --layers names the first layer that drifts")

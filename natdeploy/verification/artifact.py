@@ -63,6 +63,11 @@ class VerifyRequest:
     allow_host_code: bool = False
 
     @property
+    def is_plan(self) -> bool:
+        """Whether the artifact is a plan."""
+        return is_plan(self.artifact)
+
+    @property
     def engine(self) -> EngineUse:
         """How to run the artifact where it is a plan."""
         return EngineUse(cuda_graph=self.cuda_graph, allow_host_code=self.allow_host_code)
@@ -144,7 +149,7 @@ def _check(request: VerifyRequest) -> None:
     if request.layers and (request.against or request.reference != "torch"):
         problems.append("--layers needs the torch reference: only it knows the inner tensors")
     problems += request.engine.problems(request.artifact)
-    if request.layers and is_plan(request.artifact):
+    if request.layers and request.is_plan:
         problems.append("--layers is for ONNX files: a plan gives none of its inner tensors")
     if problems:
         raise ContradictionError("cannot verify with these options", got="; ".join(problems))

@@ -82,6 +82,7 @@ def test_another_weight_is_noticed(machine, tmp_path):
     result = run("verify", plan, "--checkpoint", DIGITS)
     assert result.status == 3
     assert "DISAGREES: logits" in result.out
+    assert result.err.splitlines()[-1].startswith("Next: verify the ONNX file that the plan was built from")
 
 
 def _a_bias(model):
@@ -129,7 +130,9 @@ def test_host_code_needs_consent(machine, tmp_path):
             refused, "it carries the plugin library, whose code would run on this machine", "--allow-host-code"
         )
         assert machine.events == []
-    assert run("verify", plan, "--checkpoint", DIGITS, "--allow-host-code").status == 0
+    agrees = run("verify", plan, "--checkpoint", DIGITS, "--allow-host-code")
+    assert agrees.status == 0
+    assert agrees.err.splitlines()[-1] == f"Next: natdeploy infer {plan} IMAGE --allow-host-code"
     assert run("infer", plan, IMAGES[0], "--allow-host-code").status == 0
     assert machine.events.count("deserialize with host code") == 2
 
