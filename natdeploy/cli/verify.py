@@ -127,5 +127,5 @@ def _say_what_follows(report: VerifyReport, request: VerifyRequest) -> None:
         say(f"Next: natdeploy infer {shlex.quote(str(request.artifact))} IMAGE{consent}")
     elif request.is_plan:
         say("Next: verify the ONNX file that the plan was built from: its layers can be compared (--layers)")
-    elif not report.layers:
+    elif not request.layers and request.reference_has_layers:
         say("Next: the same command with --layers names the first layer that drifts")

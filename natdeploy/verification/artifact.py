@@ -68,6 +68,11 @@ class VerifyRequest:
         return is_plan(self.artifact)
 
     @property
+    def reference_has_layers(self) -> bool:
+        """Whether the reference knows the inner tensors, as our PyTorch model does."""
+        return self.against is None and self.reference == "torch"
+
+    @property
     def engine(self) -> EngineUse:
         """How to run the artifact where it is a plan."""
         return EngineUse(cuda_graph=self.cuda_graph, allow_host_code=self.allow_host_code)
@@ -146,7 +151,7 @@ def _check(request: VerifyRequest) -> None:
         problems.append("--against replaces the reference: leave --reference out")
     if request.variant and (request.against or request.reference != "torch"):
         problems.append("--variant is for a bare .pth checkpoint with the torch reference")
-    if request.layers and (request.against or request.reference != "torch"):
+    if request.layers and not request.reference_has_layers:
         problems.append("--layers needs the torch reference: only it knows the inner tensors")
     problems += request.engine.problems(request.artifact)
     if request.layers and request.is_plan:
