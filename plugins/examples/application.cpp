@@ -55,6 +55,10 @@ Options options_from(const std::vector<std::string>& words, const std::string& u
 // A label as it can be shown: no line ends, nothing that a terminal would obey.
 std::string printable(std::string text) {
   std::replace_if(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; }, ' ');
+  for (size_t i = 0; i + 1 < text.size(); ++i) {  // U+0080 to U+009F in UTF-8, U+009B begins commands
+    const auto second = static_cast<unsigned char>(text[i + 1]);
+    if (text[i] == '\xC2' && second >= 0x80 && second < 0xA0) text.replace(i, 2, 2, ' ');
+  }
   return text;
 }
 

@@ -18,7 +18,7 @@ struct Image {
   std::vector<uint8_t> pixels;
 };
 
-// More pixels than this are refused, in an image and in what it is resized to. Pillow draws the same line.
+// More pixels than this are refused: in an image, where Pillow draws the same line, and in what it is resized to.
 inline constexpr int64_t kMostPixels = 178'956'970;
 
 enum class Filter { kNearest, kBox, kBilinear, kHamming, kBicubic, kLanczos };

@@ -262,6 +262,15 @@ def test_wrong_command_lines_have_a_status_of_their_own(classify, words, part):
     assert "usage: classify MODEL.plan" in done.stderr
 
 
+def test_labels_cannot_command_the_terminal(classify, world):
+    labels = [f"a\x1b[2J\x9b2J\nzebra é {number}" for number in range(CLASSES)]
+    write_plan(world.folder / "labels.plan", {**metadata(), "labels": labels}, weights())
+    done = run(classify, world, "labels.plan")
+    assert agree(guesses_of(done.stdout)[0], world.expected)
+    assert re.findall(r"  (a.*)", done.stdout)[0].startswith("a [2J  2J zebra é ")
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", done.stdout)
+
+
 def test_help(classify):
     done = attempt(classify, "--help")
     assert (done.returncode, done.stderr) == (0, "")

@@ -63,6 +63,14 @@ def test_every_filter_and_size(program, recipe, interpolation):
     assert_same(program, [(noise(*size, channels), recipe) for size in SIZES for channels in (1, 3)])
 
 
+def test_stripes_that_would_fill_the_memory_are_refused(program):
+    """1.3 million rows of 256 pixels before the crop, which Pillow would make."""
+    noise(5000, 1, 3).save(program.directory / "stripe.ppm")
+    recipe = program.write_document(document(Preprocessing.of_imagenet(224)))
+    (told,) = program.run([Job(recipe, program.directory / "stripe.ppm")])
+    assert told.startswith("An image would have 1280000x256 pixels on its way into the model")
+
+
 @pytest.mark.parametrize(
     "changes",
     [
