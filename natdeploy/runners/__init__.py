@@ -58,7 +58,7 @@ def runner_for_artifact(
         raise ContradictionError(f"cannot run '{path.name}' with these options", got="; ".join(problems))
     if path.suffix not in REGISTRY:
         raise NatdeployError(
-            f"cannot run '{path.name}'",
+            f"cannot run '{path.name or path}'",
             got=f"a file that ends in '{path.suffix}'" if path.suffix else "a file without suffix",
             needed=f"a file that ends in {', '.join(REGISTRY)}",
         )

@@ -78,6 +78,7 @@ def test_other_suffixes_cannot_be_run(place):
     (place / "model.tflite").write_bytes(b"")
     fails(place, "infer", "model.tflite", IMAGES[0], says=["ends in '.tflite'", ".onnx"])
     fails(place, "verify", "model", "--checkpoint", DIGITS, says=["a file without suffix"])
+    fails(place, "verify", ".", "--checkpoint", DIGITS, says=["cannot run '.'"])
 
 
 def test_the_plugin_form_cannot_run_here(place):
