@@ -66,6 +66,12 @@ class Logger : public nvinfer1::ILogger {
   std::string errors_;
 };
 
+// One for the process, and never destroyed: TensorRT keeps the first that it is given, whoever made it.
+Logger& logger() {
+  static auto* const instance = new Logger;
+  return *instance;
+}
+
 size_t bytes_per_value(nvinfer1::DataType type) {
   using nvinfer1::DataType;
   switch (type) {
@@ -83,14 +89,14 @@ class Classifier {
  public:
   Classifier(const Plan& plan, const std::string& plugin, bool allow_host_code, size_t images)
       : recipe_(plan.sidecar.metadata.recipe) {
-    runtime_.reset(nvinfer1::createInferRuntime(logger_));
-    if (!runtime_) throw logger_.problem("TensorRT cannot be used here");
+    runtime_.reset(nvinfer1::createInferRuntime(logger()));
+    if (!runtime_) throw logger().problem("TensorRT cannot be used here");
     runtime_->setEngineHostCodeAllowed(allow_host_code);
     if (!plugin.empty() && getPluginRegistry()->loadLibrary(plugin.c_str()) == nullptr) {
-      throw logger_.problem("TensorRT cannot load the plugin library '" + plugin + "'");
+      throw logger().problem("TensorRT cannot load the plugin library '" + plugin + "'");
     }
     engine_.reset(runtime_->deserializeCudaEngine(plan.bytes.data(), plan.bytes.size()));
-    if (!engine_) throw logger_.problem("TensorRT cannot load the plan");
+    if (!engine_) throw logger().problem("TensorRT cannot load the plan");
     make_context();
     set_input_shape(images);
     bind_memory();
@@ -119,13 +125,13 @@ class Classifier {
     // By default, kernels for the actual shapes are compiled in the background while others run that fit any: a graph
     // would keep those.
     config_.reset(engine_->createRuntimeConfig());
-    if (!config_) throw logger_.problem("TensorRT cannot be configured");
+    if (!config_) throw logger().problem("TensorRT cannot be configured");
     config_->setDynamicShapesKernelSpecializationStrategy(nvinfer1::DynamicShapesKernelSpecializationStrategy::kEAGER);
     context_.reset(engine_->createExecutionContext(config_.get()));
 #else
     context_.reset(engine_->createExecutionContext());
 #endif
-    if (!context_) throw logger_.problem("TensorRT cannot make an execution context");
+    if (!context_) throw logger().problem("TensorRT cannot make an execution context");
   }
 
   // As many images as there are, within what the plan's profile allows.
@@ -149,7 +155,7 @@ class Classifier {
     shape.d[is_uint8 ? 1 : 2] = recipe_.crop_height;
     shape.d[is_uint8 ? 2 : 3] = recipe_.crop_width;
     if (!context_->setInputShape(kInput, shape)) {
-      throw logger_.problem("The plan does not take images of " + std::to_string(recipe_.crop_height) + "x" +
+      throw logger().problem("The plan does not take images of " + std::to_string(recipe_.crop_height) + "x" +
                             std::to_string(recipe_.crop_width));
     }
   }
@@ -166,7 +172,7 @@ class Classifier {
       }
       const auto memory = on_gpu_.try_emplace(name, std::max<size_t>(bytes, 1)).first;
       if (!context_->setTensorAddress(name.c_str(), memory->second.get())) {
-        throw logger_.problem("TensorRT refuses memory for '" + name + "'");
+        throw logger().problem("TensorRT refuses memory for '" + name + "'");
       }
       const bool is_float = engine_->getTensorDataType(name.c_str()) == nvinfer1::DataType::kFLOAT;
       const bool is_of_batch = shape.nbDims == 2 && shape.d[0] == static_cast<int64_t>(batch_);
@@ -186,14 +192,13 @@ class Classifier {
     const size_t result_bytes = batch_ * classes_ * sizeof(float);
     check(cudaMemcpyAsync(pictures, input_->get(), picture_bytes, cudaMemcpyHostToDevice, stream_.get()),
           "copy images to the GPU");
-    if (!context_->enqueueV3(stream_.get())) throw logger_.problem("TensorRT cannot run the plan");
+    if (!context_->enqueueV3(stream_.get())) throw logger().problem("TensorRT cannot run the plan");
     check(cudaMemcpyAsync(logits_->get(), results, result_bytes, cudaMemcpyDeviceToHost, stream_.get()),
           "copy logits from the GPU");
   }
 
   // Destroyed from the last to the first: TensorRT wants the context gone before the engine, that before the runtime.
   Recipe recipe_;
-  Logger logger_;
   std::unique_ptr<nvinfer1::IRuntime> runtime_;
   std::unique_ptr<nvinfer1::ICudaEngine> engine_;
 #ifdef NATDEPLOY_EXAMPLES_TENSORRT_RTX

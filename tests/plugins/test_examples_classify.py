@@ -95,6 +95,18 @@ FAULTS = {
     "results read before they are there": [
         ("classify.cpp", "    graph_->launch(stream_);\n    stream_.wait();\n", "    graph_->launch(stream_);\n"),
     ],
+    "logger destroyed": [
+        (
+            "classify.cpp",
+            "Logger& logger() {\n  static auto* const instance = new Logger;\n",
+            "Logger* instance = nullptr;\nLogger& logger() {\n",
+        ),
+        (
+            "classify.cpp",
+            "  const Plan plan = plan_from_file(",
+            "  Logger mine;\n  instance = &mine;\n  const Plan plan = plan_from_file(",
+        ),
+    ],
     "first run recorded": [("classify.cpp", "    enqueue();\n    stream_.wait();\n", "")],
     "an image left out after each batch": [
         ("application.cpp", "first += batches.batch)", "first += batches.batch + (batches.batch > 1))")

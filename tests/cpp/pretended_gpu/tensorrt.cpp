@@ -234,6 +234,9 @@ extern "C" {
 void* createInferRuntime_INTERNAL(void* theirs, int32_t version) noexcept {
   pretended::require(version == NV_TENSORRT_VERSION, "the runtime is made for another version");
   logger = static_cast<nvinfer1::ILogger*>(theirs);
+  // The first logger is the process's: it is called after the runtime is gone.
+  static const int at_exit = std::atexit([] { refuse("a late word"); });
+  pretended::require(at_exit == 0, "no function can be called at the end");
   return static_cast<nvinfer1::IRuntime*>(new Holder<nvinfer1::IRuntime, RuntimeCalls>());
 }
 
