@@ -6,26 +6,30 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from natdeploy.errors import NatdeployError
+from natdeploy.errors import ContradictionError, NatdeployError
 
 
-def describe_file(path: str | Path, variant: str | None = None) -> dict[str, Any]:
+def describe_file(path: str | Path, variant: str | None = None, load: bool = False) -> dict[str, Any]:
     """Describe an ONNX file, a plan or a checkpoint.
 
     Args:
         path: The file, directory, hub id or ``random:VARIANT``.
         variant: For a bare ``.pth`` file; without it the variants that fit are listed.
+        load: Load a plan, and add what TensorRT says of it.
 
     Returns:
         Plain JSON types; ``kind`` says which of the three it is.
 
     Raises:
+        ContradictionError: If ``load`` is asked of anything but a plan.
         NatdeployError: If it cannot be read.
     """
     if str(path).endswith((".plan", ".engine")):
         from natdeploy.engines.description import describe_plan
 
-        return describe_plan(Path(path))
+        return describe_plan(Path(path), load)
+    if load:
+        raise ContradictionError(f"cannot inspect '{path}' like that", got="--load is for plans of TensorRT")
     return describe_onnx(Path(path)) if str(path).endswith(".onnx") else describe_checkpoint(str(path), variant)
 
 

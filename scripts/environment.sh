@@ -48,7 +48,7 @@ adopt_pip_settings() {
 install_natdeploy() {
   local extras=$1 python uv fingerprint
   python=$(find_python) || return
-  fingerprint=$(cat "$root/pyproject.toml" <(echo "$extras ${NATDEPLOY_PLUGINS:-} $("$python" --version)") | cksum)
+  fingerprint=$(cat "$root/pyproject.toml" <(echo "$extras ${NATDEPLOY_PLUGINS:-} ${NATDEPLOY_CUDA_ARCHITECTURES:-} $("$python" --version)") | cksum)
   if [ "$(cat "$venv/installed-$extras" 2>/dev/null)" = "$fingerprint" ]; then
     return
   fi

@@ -19,8 +19,9 @@ from natdeploy.console import human_size, print_facts, print_json, print_lines, 
 @click.argument("file")
 @options.variant
 @click.option("--probes", is_flag=True, help="List the names of all inner tensors of an ONNX file, one a line.")
+@click.option("--load", is_flag=True, help="Let TensorRT load a plan, and show what it says: tensors, device memory.")
 @options.as_json
-def inspect(file: str, variant: str | None, probes: bool, as_json: bool) -> None:
+def inspect(file: str, variant: str | None, probes: bool, load: bool, as_json: bool) -> None:
     """Show what is in FILE: an ONNX file, a TensorRT plan with its sidecar, or a checkpoint."""
     from natdeploy.inspection import describe_file, probes_of_file
 
@@ -28,7 +29,7 @@ def inspect(file: str, variant: str | None, probes: bool, as_json: bool) -> None
         names = probes_of_file(file)
         print_json(names) if as_json else print_lines(names)
         return
-    description = describe_file(file, variant)
+    description = describe_file(file, variant, load)
     _say_what_is_missing(description)
     print_json(description) if as_json else _print_description(description)
 

@@ -1,4 +1,4 @@
-"""What is in a plan, as plain data: from its header and its sidecar, and from TensorRT where that can load it."""
+"""What is in a plan, as plain data: from its header and its sidecar, and from TensorRT on request."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from natdeploy.engines.sidecar import check_same_plan, read_sidecar, reasons_aga
 from natdeploy.onnx_files.metadata import Metadata
 
 
-def describe_plan(path: Path) -> dict[str, Any]:
+def describe_plan(path: Path, load: bool = False) -> dict[str, Any]:
     """Describe a plan.
 
     Args:
         path: The plan; its sidecar is looked for beside it.
+        load: Let TensorRT load it and say what it is, too; without, it is read as data and needs no TensorRT.
 
     Returns:
         Plain JSON types; ``sidecar`` is None where there is none, and then little more than the header is known.
-        ``engine`` is what TensorRT says of it, None where it cannot run here.
+        ``engine`` is what TensorRT says of it, None where it was not asked.
 
     Raises:
-        NatdeployError: If it is no whole plan, its sidecar is damaged, or the two do not belong together.
+        NatdeployError: If it is no whole plan, its sidecar is damaged, the two do not belong together, or it shall be
+            loaded and cannot be.
     """
     header = header_from_plan(path)
     found = read_sidecar(path)
@@ -37,11 +39,11 @@ def describe_plan(path: Path) -> dict[str, Any]:
         "sidecar": None,
     }
     if found is None:
-        return {**document, "engine": facts_from_tensorrt(path)}
+        return {**document, "engine": facts_from_tensorrt(path) if load else None}
     part, metadata = found
     check_same_plan(path, header, part)
     told = {"sidecar": sidecar_path(path).name, **_of_metadata(metadata), **_of_engine(header, part)}
-    return {**document, **told, "engine": facts_from_tensorrt(path)}
+    return {**document, **told, "engine": facts_from_tensorrt(path) if load else None}
 
 
 def _of_metadata(metadata: Metadata | None) -> dict[str, Any]:

@@ -9,27 +9,21 @@ from natdeploy.engines.checked_plan import checked_plan
 from natdeploy.engines.loading import LoadedEngine, engine_from_plan
 from natdeploy.engines.tensorrt_module import DTYPES
 from natdeploy.engines.use import EngineUse
-from natdeploy.errors import NatdeployError
 
 
-def facts_from_tensorrt(path: Path) -> dict[str, Any] | None:
-    """Load a plan and ask.
+def facts_from_tensorrt(path: Path) -> dict[str, Any]:
+    """Load a plan and ask. That trusts the file more than reading it does; code that a plan carries is not run.
 
     Args:
         path: The plan; its sidecar is looked for beside it.
 
     Returns:
-        Plain JSON types: the engine's tensors, shapes and memory, or ``refused`` with TensorRT's reason. None where it
-        is clear before that this machine cannot run it, or where loading would run code that the plan carries.
+        Plain JSON types: the engine's tensors, shapes and memory.
+
+    Raises:
+        NatdeployError: With all that keeps this machine from loading it, or TensorRT's reason against it.
     """
-    try:
-        plan = checked_plan(path, EngineUse())
-    except NatdeployError:
-        return None
-    try:
-        loaded = engine_from_plan(plan)
-    except NatdeployError as error:
-        return {"refused": str(error)}
+    loaded = engine_from_plan(checked_plan(path, EngineUse()))
     try:
         return _facts(loaded)
     finally:

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from command_line import one_paragraph, run, run_process
+from command_line import digits_onnx, one_paragraph, run, run_process
 from engines.plans import engine, plan_bytes, write_plan
 from engines.pretended_machine import assert_used_well, pretended_machine
 from engines.pretended_machine import write_plan as write_runnable_plan
@@ -157,22 +157,29 @@ def test_with_tensorrt_it_says_what_the_engine_says(tmp_path, monkeypatch, backe
     plan = write_runnable_plan(tmp_path / "m.plan", small_onnx(), backend)
     if not with_sidecar:
         plan.with_name("m.plan.json").unlink()
-    found = run("inspect", plan, "--json").json["engine"]
+    assert run("inspect", plan, "--json").json["engine"] is None and machine.events == []
+    found = run("inspect", plan, "--load", "--json").json["engine"]
     assert found["loaded_by"] == {"tensorrt": "tensorrt 10.15.1.29", "tensorrt-rtx": "tensorrt_rtx 1.7.1.116"}[backend]
     assert (found["layers"], found["device_memory_bytes"]) == (7, 3 << 20)
     assert found["inputs"] == [{"name": "pixel_values", "dtype": "float32", "shape": [-1, 1, 32, 32]}]
     assert found["outputs"][0] == {"name": "logits", "dtype": "float32", "shape": [-1, 10]}
     assert found["shapes"] == ["pixel_values 1x1x32x32 / 1x1x32x32 / 8x1x32x32"]
-    assert re.search(r"device memory bytes +3\.0 MiB", run("inspect", plan).out)
+    assert re.search(r"device memory bytes +3\.0 MiB", run("inspect", plan, "--load").out)
     assert_used_well(machine)
 
 
-def test_what_tensorrt_refuses_is_told_and_code_in_a_plan_does_not_run(tmp_path, monkeypatch):
+def test_what_keeps_a_plan_from_being_loaded_is_told(tmp_path, monkeypatch):
     machine = pretended_machine(monkeypatch, tmp_path)
     refused = write_runnable_plan(tmp_path / "m.plan", small_onnx(), content={"says": "Error Code 1: no such thing"})
-    result = run("inspect", refused, "--json")
-    assert result.status == 0 and "no such thing" in result.json["engine"]["refused"]
+    one_paragraph(run("inspect", refused, "--load"), "could not load 'm.plan'", "no such thing")
+    assert run("inspect", refused).status == 0
     machine.events.clear()
     carries = write_runnable_plan(tmp_path / "c.plan", small_onnx(), plugin={"embedded": True})
-    assert run("inspect", carries, "--json").json["engine"] is None
+    one_paragraph(run("inspect", carries, "--load"), "it carries the plugin library, whose code would run")
     assert machine.events == []
+
+
+def test_only_plans_can_be_loaded(plan):
+    result = run("inspect", digits_onnx(), "--load")
+    assert (result.status, "--load is for plans of TensorRT" in result.err) == (2, True)
+    one_paragraph(run("inspect", plan, "--load"), "no NVIDIA GPU is visible")
