@@ -51,7 +51,7 @@ def describe_onnx(path: Path) -> dict[str, Any]:
     """Describe an ONNX file: form, sizes, attention layers, operators. Weights in external data are not read."""
     from natdeploy.onnx_files.attention_nodes import attention_nodes
     from natdeploy.onnx_files.files import read_onnx
-    from natdeploy.onnx_files.metadata import KEY, metadata_from_properties
+    from natdeploy.onnx_files.metadata import KEY, metadata_if_any
 
     model = read_onnx(path, external_data=False)
     if KEY not in model.metadata_props and not any(node.domain == "natdeploy" for node in model.graph):
@@ -59,7 +59,7 @@ def describe_onnx(path: Path) -> dict[str, Any]:
             f"'{path.name}' has neither natdeploy metadata nor a neighborhood attention node",
             next_step="Make one with `natdeploy export CHECKPOINT -o model.onnx`",
         )
-    metadata = metadata_from_properties(model.metadata_props, path.name) if KEY in model.metadata_props else None
+    metadata = metadata_if_any(model.metadata_props, path.name)
     weights = [v.const_value for v in model.graph.initializers.values() if v.const_value is not None]
     return {
         "kind": "onnx",

@@ -8,7 +8,7 @@ from typing import Any
 from natdeploy.engines.sizes import bytes_from_text
 from natdeploy.engines.tensorrt_module import Failed
 
-_YES, _NO = ("1", "true", "on", "yes"), ("0", "false", "off", "no")
+YES, NO = ("1", "true", "on", "yes"), ("0", "false", "off", "no")
 
 # Attributes that hold objects of the program's own, or that have an option here.
 _NOT_SETTINGS = ("flags", "progress_monitor", "plugins_to_serialize", "profile_stream", "builder_optimization_level")
@@ -66,9 +66,9 @@ def _set(trt: Any, config: Any, key: str, value: str) -> str | None:
     """Set one; gives what is wrong with it."""
     flags, pools, features = (e.__members__ for e in (trt.BuilderFlag, trt.MemoryPoolType, trt.PreviewFeature))
     if key in flags or key in features:
-        if value.lower() not in (*_YES, *_NO):
+        if value.lower() not in (*YES, *NO):
             return f"{key} is '{value}', not 1 or 0"
-        wanted = value.lower() in _YES
+        wanted = value.lower() in YES
         if key in features:
             config.set_preview_feature(features[key], wanted)
         else:

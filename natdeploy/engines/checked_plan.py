@@ -11,6 +11,7 @@ from typing import Any
 
 from natdeploy.engines import cuda
 from natdeploy.engines.backends import Backend, version_numbers
+from natdeploy.engines.builder_config import YES
 from natdeploy.engines.findings import has_kernels_for
 from natdeploy.engines.gpu import Gpu, visible_gpu
 from natdeploy.engines.parser_input import sha256_of
@@ -25,8 +26,6 @@ from natdeploy.plugin_library import BUILD, checked_plugin_library, manifest_fro
 # Of elf.h: an object's first bytes, and its e_type and e_machine after 16 bytes.
 _ELF, _ELF_BYTES, _ELF_KIND = b"\x7fELF", 20, struct.Struct("<HH")
 _SHARED, _CUDA = 3, 190
-
-_ON = ("1", "true", "on", "yes")
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def checked_plan(path: Path, use: EngineUse, *, described: bool = False) -> Chec
 def host_code_of(part: Mapping[str, Any]) -> list[str]:
     """Name the code for the host that a plan brings, by its sidecar's engine part."""
     found = ["the plugin library"] if part["plugin"] is not None and part["plugin"]["embedded"] else []
-    left_out = part["options"]["config"].get("EXCLUDE_LEAN_RUNTIME", "").lower() in _ON
+    left_out = part["options"]["config"].get("EXCLUDE_LEAN_RUNTIME", "").lower() in YES
     if part["options"]["version_compatible"] and not left_out:
         found.append("a TensorRT runtime")
     return found

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from natdeploy.engines.profiles import Dims
 from natdeploy.onnx_files.attention_nodes import checked_model_and_attention
 from natdeploy.onnx_files.files import LARGEST_SINGLE_FILE, size_of_weights, write_onnx
-from natdeploy.onnx_files.metadata import KEY, Metadata, metadata_from_properties
+from natdeploy.onnx_files.metadata import Metadata, metadata_if_any
 from natdeploy.ops.spec import DOMAIN
 from natdeploy.precision.check import NumbersCheck
 from natdeploy.precision.convert import PrecisionReport
@@ -58,7 +58,7 @@ def parser_input(source: Path, directory: Path, strip_functions: bool, precision
     """
     model, nodes = checked_model_and_attention(source)
     conversion = checked_conversion(model, precision, source.name) if precision != "fp32" else None
-    metadata = metadata_from_properties(model.metadata_props, source.name) if KEY in model.metadata_props else None
+    metadata = metadata_if_any(model.metadata_props, source.name)
     path = source
     ours = [identifier for identifier in model.functions if identifier[0] == DOMAIN]
     if strip_functions:

@@ -12,7 +12,7 @@ from natdeploy.onnx_files.attention_nodes import AttentionNode, checked_model_an
 from natdeploy.onnx_files.files import check_target, write_onnx
 from natdeploy.onnx_files.forms import convert_form
 from natdeploy.onnx_files.memory import memory_of_this_machine
-from natdeploy.onnx_files.metadata import KEY, metadata_from_properties
+from natdeploy.onnx_files.metadata import KEY, metadata_if_any
 from natdeploy.ops.support import FORMS
 
 _INDEX = 4  # bytes of one entry of the table of biases
@@ -39,8 +39,7 @@ def lowered_from_onnx(source: str | Path, path: str | Path, form: str = "portabl
     check_target(path, ".onnx")
     model, _ = checked_model_and_attention(source, _check_memory if form == "portable" else None)
     convert_form(model, form, source.name)
-    if KEY in model.metadata_props:
-        metadata = metadata_from_properties(model.metadata_props, source.name)
+    if (metadata := metadata_if_any(model.metadata_props, source.name)) is not None:
         model.metadata_props[KEY] = replace(metadata, form=form).to_json()
     return write_onnx(model, path, external_data)
 

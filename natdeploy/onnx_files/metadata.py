@@ -162,5 +162,14 @@ def metadata_from_properties(properties: Mapping[str, str], source: str) -> Meta
     return metadata_from_json(properties[KEY], source)
 
 
+def metadata_if_any(properties: Mapping[str, str], source: str) -> Metadata | None:
+    """Read the document from an ONNX file's metadata properties; None where natdeploy did not write the file.
+
+    Raises:
+        NatdeployError: If there is one, and it is damaged or of a newer version.
+    """
+    return metadata_from_properties(properties, source) if KEY in properties else None
+
+
 def _schema() -> Any:
     return schema_in("natdeploy.onnx_files", "metadata.schema.json")

@@ -19,7 +19,7 @@ from natdeploy.errors import NatdeployError
 from natdeploy.input_format import INPUT_FORMATS
 from natdeploy.onnx_files.attention_nodes import attention_nodes
 from natdeploy.onnx_files.forms import convert_form
-from natdeploy.onnx_files.metadata import KEY, metadata_from_properties
+from natdeploy.onnx_files.metadata import metadata_if_any
 from natdeploy.ops.onnx_nodes import NodeBuilder
 from natdeploy.precision.policy import layers_of
 from natdeploy.precision.weights import largest
@@ -106,8 +106,7 @@ class _TooLargeError(Exception):
 def _noise(model: ir.Model) -> dict[str, Array] | None:
     """Give one image of noise, of the smallest size allowed; None for models of unknown shape."""
     generator = np.random.default_rng(0)
-    if KEY in model.metadata_props:
-        metadata = metadata_from_properties(model.metadata_props, "the model")
+    if (metadata := metadata_if_any(model.metadata_props, "the model")) is not None:
         limits, channels = metadata.size_limits, metadata.config.num_channels
         noise = INPUT_FORMATS[metadata.preprocessing.input_format].noise
         return {"pixel_values": noise(generator, limits.batch or 1, channels, limits.minimum)}
@@ -166,7 +165,7 @@ def _refuse_overflow(model: ir.Model, magnitudes: Mapping[str, float], dtype: ir
     limit, name = largest(dtype), dtype.numpy().name
     if not (beyond := {tensor: m for tensor, m in magnitudes.items() if not m <= limit}):
         return
-    probes = metadata_from_properties(model.metadata_props, source).probes if KEY in model.metadata_props else ()
+    probes = metadata.probes if (metadata := metadata_if_any(model.metadata_props, source)) else ()
     by_layer: dict[str, float] = {}
     for node, layer in layers_of(model, probes).items():
         found = [beyond[output.name] for output in node.outputs if output.name in beyond]

@@ -28,7 +28,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from natdeploy.errors import NatdeployError
-from natdeploy.onnx_files.metadata import KEY, metadata_from_properties
+from natdeploy.onnx_files.metadata import KEY, metadata_if_any
 from natdeploy.precision.policy import (
     ATTENTION,
     CALCULATES,
@@ -100,7 +100,7 @@ def convert_precision(
     dtype = HALVES.get(precision)
     if dtype is None:
         raise NatdeployError(f"there is no precision '{precision}'", needed=", ".join(HALVES))
-    metadata = metadata_from_properties(model.metadata_props, source) if KEY in model.metadata_props else None
+    metadata = metadata_if_any(model.metadata_props, source)
     probes = metadata.probes if metadata is not None else ()
     _infer_types(model, source)
     _check_convertible(model, dtype, source)

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from natdeploy.errors import NatdeployError
 from natdeploy.onnx_files.attention_nodes import attention_nodes
 from natdeploy.onnx_files.files import read_onnx
-from natdeploy.onnx_files.metadata import KEY, Metadata, metadata_from_json
+from natdeploy.onnx_files.metadata import Metadata, metadata_if_any
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,6 @@ def checked_file(path: str | Path) -> CheckedFile:
         )
     return CheckedFile(
         path=path,
-        metadata=metadata_from_json(model.metadata_props[KEY], path.name) if KEY in model.metadata_props else None,
+        metadata=metadata_if_any(model.metadata_props, path.name),
         holds_bfloat16=any(weight.dtype == ir.DataType.BFLOAT16 for weight in model.graph.initializers.values()),
     )

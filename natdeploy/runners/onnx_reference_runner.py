@@ -12,7 +12,7 @@ import onnx
 from natdeploy.errors import NatdeployError
 from natdeploy.onnx_files.files import read_onnx_proto
 from natdeploy.runners.onnx_as_data import CheckedFile, checked_file
-from natdeploy.runners.protocol import Array, TensorSpec, check_inputs, check_probes
+from natdeploy.runners.protocol import Array, TensorSpec, check_inputs_and_sizes, check_probes
 
 # Before, the evaluator took bfloat16 for integers of 16 bits.
 _FIRST_WITH_BFLOAT16 = (1, 19)
@@ -67,9 +67,7 @@ class OnnxReferenceRunner:
 
     def check(self, inputs: Mapping[str, Array]) -> None:
         """Compare the inputs with what the file takes, and with the sizes that it accepts."""
-        check_inputs(self, inputs)
-        if self.size_limits is not None:
-            self.size_limits.check(inputs["pixel_values"].shape, f"'{self._path.name}'")
+        check_inputs_and_sizes(self, inputs, self._path.name)
 
     def environment(self) -> dict[str, str]:
         """Versions and device."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from natdeploy.errors import MissingDependencyError, NatdeployError
 from natdeploy.runners.onnx_as_data import CheckedFile, checked_file
-from natdeploy.runners.protocol import Array, TensorSpec, check_inputs, check_probes
+from natdeploy.runners.protocol import Array, TensorSpec, check_inputs_and_sizes, check_probes
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -59,9 +59,7 @@ class OnnxRuntimeRunner:
 
     def check(self, inputs: Mapping[str, Array]) -> None:
         """Compare the inputs with what the file takes, and with the sizes that it accepts."""
-        check_inputs(self, inputs)
-        if self.size_limits is not None:
-            self.size_limits.check(inputs["pixel_values"].shape, f"'{self._path.name}'")
+        check_inputs_and_sizes(self, inputs, self._path.name)
 
     def environment(self) -> dict[str, str]:
         """Versions and device."""

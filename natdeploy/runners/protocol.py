@@ -106,6 +106,17 @@ def check_inputs(runner: Runner, inputs: Mapping[str, Array], dtypes: Sequence[s
         raise NatdeployError(f"the inputs do not fit {runner.name}", got="; ".join(problems))
 
 
+def check_inputs_and_sizes(runner: Runner, inputs: Mapping[str, Array], file: str) -> None:
+    """Do what :func:`check_inputs` does, and compare batch and image size with what a file accepts.
+
+    Raises:
+        NatdeployError: If anything does not fit; ``file`` names it.
+    """
+    check_inputs(runner, inputs)
+    if runner.size_limits is not None:
+        runner.size_limits.check(inputs["pixel_values"].shape, f"'{file}'")
+
+
 def check_probes(runner: Runner, probes: Sequence[str]) -> None:
     """Refuse unknown probe names, all at once.
 
